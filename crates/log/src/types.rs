@@ -1,0 +1,97 @@
+//! Positions and records.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// Which log: one per shard, and [`LogId::DIRECTORY`] for app-wide facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LogId(pub u16);
+
+impl LogId {
+    /// The log of app-wide facts (accounts, endpoints, app settings).
+    pub const DIRECTORY: Self = Self(u16::MAX);
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Self::DIRECTORY { f.write_str("directory") } else { self.0.fmt(f) }
+    }
+}
+
+/// Position of a record in its log: dense, from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Lsn(pub u64);
+
+impl Lsn {
+    /// The position of the first record a log ever holds.
+    pub const FIRST: Self = Self(1);
+
+    /// The position after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Number of a writer's reign over a log; every claim raises it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Epoch(pub u64);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which process claims a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NodeId(pub u64);
+
+/// What a record is about (a room, for shards). At most [`Key::BYTES_MAX`] bytes. The empty key marks the log's own
+/// records (claims), which are read like any other and ignored by folds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(pub Bytes);
+
+impl Key {
+    pub const BYTES_MAX: usize = 256;
+}
+
+/// One command's outcome, about to be appended.
+#[derive(Clone, Debug)]
+pub struct NewRecord {
+    pub key: Key,
+    /// Unix milliseconds of the decision: what retention by age and cursors by time go by.
+    pub at_ms: u64,
+    pub payload: Bytes,
+}
+
+/// One command's outcome, durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub lsn: Lsn,
+    pub epoch: Epoch,
+    pub key: Key,
+    pub at_ms: u64,
+    pub payload: Bytes,
+}
+
+/// A small durable value beside a log. `value: None` deletes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub key: Bytes,
+    pub value: Option<Bytes>,
+}
+
+/// What can be read: `first..next`. `first == next` when nothing can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub first: Lsn,
+    pub next: Lsn,
+}

@@ -1,0 +1,104 @@
+//! Webhook endpoints: app-wide facts that doors change and webhooks follow.
+
+use crate::ids::AppId;
+
+/// Names an endpoint within its app. The one that `live_config/*` manages is [`EndpointId::DEFAULT`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(pub String);
+
+impl EndpointId {
+    pub const DEFAULT: &'static str = "default";
+}
+
+/// A webhook URL of an app with its switches, secrets and policy. `None` in a policy field means: as the server's
+/// configuration says.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub app: AppId,
+    pub id: EndpointId,
+    /// Empty = configured without URL: nothing is owed.
+    pub url: String,
+    /// Command words switched on, e.g. `Group.CallbackAfterSendMsg`.
+    pub commands: Vec<String>,
+    /// Tencent token: signs the query when enabled.
+    pub token: Option<Token>,
+    /// Standard Webhooks secrets (`whsec_…`), all active: each signs, for rotation.
+    pub signing_secrets: Vec<String>,
+    /// Only rooms whose id starts with this; empty = all.
+    pub room_prefix: String,
+    /// Emit `EventTime` as a string, as the seed's sample does.
+    pub event_time_as_string: bool,
+    /// Emit `OnlineOnlyFlag`, `GroupAtInfo` beside the seed's 12 fields.
+    pub extra_fields: bool,
+    pub order: Option<Order>,
+    pub retry: Option<RetryProfile>,
+    pub timeout_ms: Option<u32>,
+    pub concurrency: Option<u32>,
+    /// Extra trusted roots, PEM.
+    pub extra_roots_pem: String,
+    /// Client certificate chain and key for mutual TLS, PEM; both or none.
+    pub client_cert_pem: String,
+    pub client_key_pem: String,
+    /// Paused by a person.
+    pub paused: bool,
+    /// Where a new endpoint starts reading.
+    pub start: Start,
+    /// Raised by each creation under the same id, so that cursors of a deleted namesake are not reused.
+    pub generation: u64,
+}
+
+/// Tencent's callback token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    pub value: String,
+    pub enabled: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// One delivery in flight per room.
+    Room,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryProfile {
+    /// Exponential with jitter, for a day, then parked.
+    Durable,
+    /// As durable, but what used up its retries is skipped instead of parked.
+    DurableSkip,
+    /// As the vendor: one try.
+    Tencent,
+}
+
+/// Where a new endpoint starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With what is appended after its creation.
+    #[default]
+    Tail,
+    /// With the first record at or after this Unix time in milliseconds.
+    Time(u64),
+    /// With the oldest record there is.
+    Oldest,
+}
+
+impl std::fmt::Debug for Endpoint {
+    /// Secrets stay out of logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("app", &self.app)
+            .field("id", &self.id)
+            .field("commands", &self.commands)
+            .field("token", &self.token)
+            .field("signing_secrets", &format_args!("[{} redacted]", self.signing_secrets.len()))
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Token([redacted], enabled: {})", self.enabled)
+    }
+}

@@ -1,0 +1,20 @@
+//! What a room allows and what it remembers.
+//!
+//! Pure: no clock, no randomness, no I/O, no async, no JSON, and no other crate of ours. Time and random numbers
+//! come in as arguments; what should happen comes out as values. The shell around it is `roomhook-shard`.
+
+mod ids;
+mod message;
+
+mod command;
+mod event;
+
+mod endpoint;
+
+pub use command::{Command, CreateRoom, Facts, Outcome, Receipt, Reject, RoomInfo, Sent, Statistic};
+pub use endpoint::{Endpoint, EndpointId, Order, RetryProfile, Start, Token};
+pub use event::Event;
+pub use ids::{
+    AppId, IdError, Incarnation, MsgSeq, ROOM_ID_BYTES_MAX, RoomId, RoomKey, USER_ID_BYTES_MAX, UnixMillis, UserId,
+};
+pub use message::{Draft, Message, MsgId, Origin, Platform, Priority};
