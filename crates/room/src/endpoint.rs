@@ -1,6 +1,6 @@
 //! Webhook endpoints: app-wide facts that doors change and webhooks follow.
 
-use crate::ids::AppId;
+use crate::ids::{AppId, UnixMillis};
 
 /// Names an endpoint within its app. The one that `live_config/*` manages is [`EndpointId::DEFAULT`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,6 +45,10 @@ pub struct Endpoint {
     pub start: Start,
     /// Raised by each creation under the same id, so that cursors of a deleted namesake are not reused.
     pub generation: u64,
+    /// When this generation was created. The directory sets it while creating; doors leave it at zero. [`Start::Tail`]
+    /// means from this time on, so that a message sent right after the creation was answered is owed however late the
+    /// webhooks hear of the new endpoint.
+    pub created_at: UnixMillis,
 }
 
 /// Tencent's callback token.
