@@ -7,6 +7,15 @@ mod api;
 mod error;
 mod types;
 
+pub mod limits;
+mod tail;
+
+mod memory;
+
+pub mod contract;
+
 pub use api::{Claim, Log, LogAppend, LogRead, RecordStream, Rows};
 pub use error::{AppendError, ReadError};
+pub use memory::{Fault, Hold, MemoryLog};
+pub use tail::{ColdRead, Tail, TailLimits, TailSize, TailStream, prefix_within_limits};
 pub use types::{Bounds, Epoch, Key, LogId, Lsn, NewRecord, NodeId, Record, Row};

@@ -1,0 +1,158 @@
+//! Reading: history joins live with no seam, retention is told, a key's newest records are found.
+
+use std::sync::Arc;
+
+use super::{
+    Factory, LOG,
+    story::{append, claim, key, next_batch, read_through, record, records, soon, texts},
+};
+use crate::{
+    api::Log,
+    error::ReadError,
+    types::{Lsn, Record},
+};
+
+pub(super) async fn all(factory: &dyn Factory) {
+    history_joins_live_without_a_seam(factory).await;
+    many_readers_during_appends(factory).await;
+    a_reader_that_stops_waiting_loses_nothing(factory).await;
+    a_reader_may_wait_for_the_future(factory).await;
+    the_newest_records_of_a_key(factory).await;
+    what_was_trimmed_is_told(factory).await;
+}
+
+async fn history_joins_live_without_a_seam(factory: &dyn Factory) {
+    let store = factory.create().await;
+    let mut owner = claim(&store, LOG).await;
+    append(&store, &mut owner, records("old", 0..300)).await;
+    let mut stream = store.read(LOG, Lsn(17)).expect("read");
+    read_through(&mut stream, Lsn(17), Lsn(301)).await;
+    let last = append(&store, &mut owner, records("new", 0..3)).await;
+    let seen = read_through(&mut stream, Lsn(302), last).await;
+    assert_eq!(texts(&seen), ["new 0", "new 1", "new 2"]);
+}
+
+async fn many_readers_during_appends(factory: &dyn Factory) {
+    let store = factory.create().await;
+    let mut owner = claim(&store, LOG).await;
+    append(&store, &mut owner, records("a", 0..100)).await;
+    let end = Lsn(101 + 400);
+    let readers: Vec<_> = [1, 2, 50, 101, 102, 250]
+        .map(|from| {
+            let mut stream = store.read(LOG, Lsn(from)).expect("read");
+            tokio::spawn(
+                async move { read_through(&mut stream, Lsn(from), end).await.len() as u64 == end.0 - from + 1 },
+            )
+        })
+        .into();
+    for chunk in 0..100 {
+        append(&store, &mut owner, records("b", chunk * 4..chunk * 4 + 4)).await;
+        tokio::task::yield_now().await;
+    }
+    for reader in readers {
+        assert!(soon("reader", reader).await.expect("reader"), "each reader sees each record once");
+    }
+}
+
+async fn a_reader_that_stops_waiting_loses_nothing(factory: &dyn Factory) {
+    let store = factory.create().await;
+    let mut owner = claim(&store, LOG).await;
+    let mut stream = store.read(LOG, Lsn(1)).expect("read");
+    let mut seen: Vec<Record> = Vec::new();
+    let mut appended = 1;
+    // Each wait is polled once and dropped, before, while and after there is something to read.
+    while seen.len() < 200 {
+        let polled = futures_poll_once(stream.next_batch()).await;
+        if let Some(batch) = polled {
+            seen.extend(batch.expect("read").iter().cloned());
+        } else if appended < 200 {
+            append(&store, &mut owner, vec![record("a", appended)]).await;
+            appended += 1;
+        } else {
+            seen.extend(next_batch(&mut stream).await.expect("read").iter().cloned());
+        }
+    }
+    assert!((1..).zip(&seen).all(|(lsn, record)| record.lsn == Lsn(lsn)), "nothing lost, nothing repeated");
+}
+
+/// Polls once and drops the future if it is not ready.
+async fn futures_poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        value = future => Some(value),
+        () = std::future::ready(()) => None,
+    }
+}
+
+async fn a_reader_may_wait_for_the_future(factory: &dyn Factory) {
+    let store = factory.create().await;
+    let mut owner = claim(&store, LOG).await;
+    let mut stream = store.read(LOG, Lsn(5)).expect("read");
+    assert!(futures_poll_once(stream.next_batch()).await.is_none());
+    append(&store, &mut owner, records("a", 0..2)).await;
+    let last = append(&store, &mut owner, records("a", 2..6)).await;
+    assert_eq!(texts(&read_through(&mut stream, Lsn(5), last).await), ["a 3", "a 4", "a 5"]);
+}
+
+async fn last(store: &Arc<dyn Log>, name: &str, before: u64, limit: usize) -> Vec<String> {
+    texts(&store.last(LOG, &key(name), Lsn(before), limit).await.expect("last"))
+}
+
+async fn the_newest_records_of_a_key(factory: &dyn Factory) {
+    let store = factory.create().await;
+    let mut owner = claim(&store, LOG).await;
+    append(&store, &mut owner, vec![record("rare", 0)]).await;
+    // Position 2 is `rare 0`; from 3 on, `a` has the odd positions and `b` the even ones.
+    for number in 0..200 {
+        append(&store, &mut owner, vec![record("a", number), record("b", number)]).await;
+    }
+    assert_eq!(last(&store, "a", u64::MAX, 3).await, ["a 197", "a 198", "a 199"], "the newest, oldest first");
+    assert_eq!(last(&store, "a", 3 + 2 * 10, 2).await, ["a 8", "a 9"], "`before` is not included");
+    assert_eq!(last(&store, "a", 3 + 2 * 10 + 1, 2).await, ["a 9", "a 10"]);
+    assert_eq!(last(&store, "a", 3, 10).await, Vec::<String>::new(), "nothing before the first");
+    assert_eq!(last(&store, "rare", u64::MAX, 10).await, ["rare 0"], "found however far back");
+    assert_eq!(last(&store, "nobody", u64::MAX, 10).await, Vec::<String>::new());
+    assert_eq!(last(&store, "a", u64::MAX, 0).await, Vec::<String>::new(), "a limit of none");
+    let all = last(&store, "b", u64::MAX, 1_000).await;
+    assert_eq!(all, (0..200).map(|number| format!("b {number}")).collect::<Vec<_>>(), "across all segments");
+    let mut paged: Vec<Record> = Vec::new();
+    loop {
+        let before = paged.first().map_or(Lsn(u64::MAX), |record| record.lsn);
+        let page = store.last(LOG, &key("b"), before, 33).await.expect("last");
+        if page.is_empty() {
+            break;
+        }
+        paged.splice(0..0, page);
+    }
+    assert_eq!(texts(&paged), all, "pages join without a seam");
+}
+
+async fn what_was_trimmed_is_told(factory: &dyn Factory) {
+    let store = factory.create().await;
+    let mut owner = claim(&store, LOG).await;
+    append(&store, &mut owner, vec![record("rare", 0)]).await;
+    for chunk in 0..50 {
+        append(&store, &mut owner, records("a", chunk * 10..chunk * 10 + 10)).await;
+    }
+    let up_to = Lsn(400);
+    let mut slow = store.read(LOG, Lsn(1)).expect("read");
+    factory.trim(&store, &owner, up_to).await;
+    let bounds = store.bounds(LOG).await.expect("bounds");
+    assert!(Lsn(1) < bounds.first && bounds.first <= up_to, "some history is gone, and none that must stay");
+    assert_eq!(bounds.next, owner.next, "the end stays");
+
+    let outcome = next_batch(&mut slow).await;
+    match outcome {
+        Err(ReadError::Trimmed { log, wanted, first }) => assert_eq!((log, wanted, first), (LOG, Lsn(1), bounds.first)),
+        other => panic!("a reader of trimmed history is told where to go on, not {other:?}"),
+    }
+    assert!(matches!(next_batch(&mut slow).await, Err(ReadError::Trimmed { .. })), "the stream stays where it was");
+    let mut stream = store.read(LOG, bounds.first).expect("read");
+    read_through(&mut stream, bounds.first, Lsn(bounds.next.0 - 1)).await;
+
+    assert!(last(&store, "rare", u64::MAX, 10).await.is_empty(), "trimmed records are not found by key either");
+    let found = store.last(LOG, &key("a"), Lsn(u64::MAX), 1_000).await.expect("last");
+    assert_eq!(found.first().map(|record| record.lsn), Some(bounds.first));
+    assert!(store.last(LOG, &key("a"), bounds.first, 10).await.expect("last").is_empty());
+    append(&store, &mut owner, records("a", 500..510)).await;
+}
