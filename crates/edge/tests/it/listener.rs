@@ -1,0 +1,256 @@
+//! What a listener promises: limits, TLS, and an end without cut requests.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{Router, extract::Extension, routing::get};
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use roomhook_edge::{
+    listener::{Config, Drained, Listener, Peer, Tls, TlsFiles},
+    telemetry::ListenerMetrics,
+};
+use rustls_pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpStream,
+    sync::{Notify, oneshot},
+    task::JoinHandle,
+};
+
+/// A server of this test's own, stopped by [`Server::stop`].
+struct Server {
+    addr: SocketAddr,
+    registry: Registry,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<Drained>,
+}
+
+impl Server {
+    fn start(config: Config, router: Router) -> Self {
+        let mut registry = Registry::default();
+        let metrics = ListenerMetrics::register(&mut registry, "test");
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), config, metrics).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(listener.serve(router, async { stopped.await.unwrap_or_default() }));
+        Self { addr, registry, stop, served }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.addr).await.unwrap()
+    }
+
+    fn metric(&self, line: &str) -> bool {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).unwrap();
+        text.lines().any(|found| found == line)
+    }
+
+    async fn stop(self) -> Drained {
+        self.stop.send(()).unwrap();
+        self.served.await.unwrap()
+    }
+}
+
+fn hello() -> Router {
+    Router::new().route("/", get(|| async { "hello" }))
+}
+
+/// Sends one request and reads what comes until `hello` or the end.
+async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> String {
+    if stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await.is_err() {
+        return String::new();
+    }
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"hello") && stream.read_buf(&mut answer).await.unwrap_or(0) > 0 {}
+    String::from_utf8(answer).unwrap()
+}
+
+/// Reads to the end, which must come before the deadline.
+async fn ends(stream: &mut TcpStream) -> Vec<u8> {
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
+    // A reset is an end too.
+    let _ = read.expect("the server closes the connection in time");
+    rest
+}
+
+#[tokio::test]
+async fn a_handler_sees_who_called() {
+    let whoami =
+        Router::new().route("/", get(|Extension(peer): Extension<Peer>| async move { peer.addr().to_string() }));
+    let server = Server::start(Config::default(), whoami);
+    let mut client = server.connect().await;
+    client.write_all(b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await.unwrap();
+    let answer = String::from_utf8(ends(&mut client).await).unwrap();
+    assert!(answer.ends_with(&client.local_addr().unwrap().to_string()), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_over_the_limit_waits_for_a_place() {
+    let server = Server::start(Config { connections_max: 1, ..Config::default() }, hello());
+    let mut first = server.connect().await;
+    assert!(ask(&mut first).await.starts_with("HTTP/1.1 200"));
+    let mut second = server.connect().await;
+    let waiting = tokio::spawn(async move { ask(&mut second).await });
+    assert!(ask(&mut first).await.ends_with("hello"));
+    assert!(server.metric("roomhook_connections_open{listener=\"test\"} 1"));
+    assert!(!waiting.is_finished());
+    drop(first);
+    assert!(waiting.await.unwrap().ends_with("hello"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_says_nothing_or_only_half_a_head_is_closed() {
+    let config = Config { first_request_timeout: Duration::from_millis(50), ..Config::default() };
+    let server = Server::start(config, hello());
+    for beginning in ["", "P", "PRI * HTT", "GET / HTTP/1.1\r\nhost: te"] {
+        let mut client = server.connect().await;
+        client.write_all(beginning.as_bytes()).await.unwrap();
+        assert!(!ends(&mut client).await.starts_with(b"HTTP/1.1 200"), "{beginning:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
+    let config = Config { idle_timeout: Duration::from_millis(200), ..Config::default() };
+    let first_request_timeout = Duration::from_millis(20);
+    let server = Server::start(Config { first_request_timeout, ..config }, hello());
+    let mut busy = server.connect().await;
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(700) {
+        assert!(ask(&mut busy).await.ends_with("hello"));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    ends(&mut busy).await;
+    assert!(server.metric("roomhook_connections_idle_closed_total{listener=\"test\"} 1"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_oversized_head_is_refused_and_the_server_goes_on() {
+    let server = Server::start(Config::default(), hello());
+    let mut greedy = server.connect().await;
+    let head = format!("GET / HTTP/1.1\r\nhost: test\r\nx: {}\r\n\r\n", "x".repeat(100_000));
+    let _ = greedy.write_all(head.as_bytes()).await;
+    assert!(!ends(&mut greedy).await.starts_with(b"HTTP/1.1 200"));
+    assert!(ask(&mut server.connect().await).await.ends_with("hello"));
+    server.stop().await;
+}
+
+/// A handler that says when it began and answers when it is told to.
+fn slow(began: &Arc<Notify>, go_on: &Arc<Notify>) -> Router {
+    let (began, go_on) = (Arc::clone(began), Arc::clone(go_on));
+    let handler = move || {
+        let (began, go_on) = (Arc::clone(&began), Arc::clone(&go_on));
+        async move {
+            began.notify_one();
+            go_on.notified().await;
+            "hello"
+        }
+    };
+    Router::new().route("/", get(handler))
+}
+
+#[tokio::test]
+async fn a_stop_lets_requests_in_work_finish_and_closes_the_rest() {
+    let (began, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let server = Server::start(Config::default(), slow(&began, &go_on));
+    let mut silent = server.connect().await;
+    let mut working = server.connect().await;
+    let answer = tokio::spawn(async move { ask(&mut working).await });
+    began.notified().await;
+    let addr = server.addr;
+    let stopped = tokio::spawn(server.stop());
+    ends(&mut silent).await;
+    assert!(TcpStream::connect(addr).await.is_err(), "nobody new is accepted");
+    assert!(!stopped.is_finished());
+    go_on.notify_one();
+    assert!(answer.await.unwrap().ends_with("hello"));
+    assert_eq!(stopped.await.unwrap(), Drained { cut: 0 });
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_cut_at_the_deadline() {
+    let (began, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let config = Config { drain_deadline: Duration::from_millis(20), ..Config::default() };
+    let server = Server::start(config, slow(&began, &go_on));
+    let mut working = server.connect().await;
+    let answer = tokio::spawn(async move { ask(&mut working).await });
+    began.notified().await;
+    assert_eq!(server.stop().await, Drained { cut: 1 });
+    assert_eq!(answer.await.unwrap(), "");
+}
+
+struct Certificates {
+    dir: tempfile::TempDir,
+}
+
+impl Certificates {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap() }
+    }
+
+    fn files(&self) -> TlsFiles {
+        TlsFiles { cert: self.dir.path().join("cert.pem"), key: self.dir.path().join("key.pem") }
+    }
+
+    /// Writes a new pair and returns a client that trusts exactly that one.
+    fn renew(&self) -> tokio_rustls::TlsConnector {
+        let made = rcgen::generate_simple_self_signed(vec!["chat.test".to_owned()]).unwrap();
+        std::fs::write(self.files().cert, made.cert.pem()).unwrap();
+        std::fs::write(self.files().key, made.signing_key.serialize_pem()).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(client).into()
+    }
+}
+
+async fn ask_tls(server: &Server, client: &tokio_rustls::TlsConnector) -> std::io::Result<String> {
+    let name = ServerName::try_from("chat.test").unwrap();
+    let mut stream = client.connect(name, server.connect().await).await?;
+    Ok(ask(&mut stream).await)
+}
+
+#[tokio::test]
+async fn https_is_served_and_a_new_certificate_is_taken_over_while_running() {
+    let certificates = Certificates::new();
+    let old = certificates.renew();
+    let tls = Arc::new(Tls::load(certificates.files()).unwrap());
+    let config = Config {
+        tls: Some(tls),
+        tls_refresh_every: Duration::from_millis(5),
+        tls_handshake_timeout: Duration::from_millis(200),
+        ..Config::default()
+    };
+    let server = Server::start(config, hello());
+    assert!(ask_tls(&server, &old).await.unwrap().ends_with("hello"));
+
+    let new = certificates.renew();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while ask_tls(&server, &new).await.is_err() {
+        assert!(Instant::now() < deadline, "the new certificate is in use by now");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(ask_tls(&server, &old).await.is_err());
+
+    // Plain text and silence on the TLS port end by themselves.
+    let mut plain = server.connect().await;
+    plain.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    assert!(!ends(&mut plain).await.starts_with(b"HTTP"));
+    ends(&mut server.connect().await).await;
+    assert!(ask_tls(&server, &new).await.unwrap().ends_with("hello"));
+    server.stop().await;
+}

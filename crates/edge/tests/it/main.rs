@@ -1,0 +1,3 @@
+//! The doors, from outside: real sockets on loopback.
+
+mod listener;
