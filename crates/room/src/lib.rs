@@ -9,12 +9,30 @@ mod message;
 mod command;
 mod event;
 
+mod decide;
+mod dedup;
+mod rate;
+mod room;
+
+pub mod invariants;
+
 mod endpoint;
 
+pub mod directory;
+
+mod codec;
+
+pub use codec::{
+    CodecError, FORMAT_VERSION, decode_directory_record, decode_record, encode_directory_record, encode_record,
+    encode_record_into,
+};
 pub use command::{Command, CreateRoom, Facts, Outcome, Receipt, Reject, RoomInfo, Sent, Statistic};
+pub use decide::decide;
+pub use dedup::{DEDUP_ENTRIES_MAX, DEDUP_WINDOW_MS};
 pub use endpoint::{Endpoint, EndpointId, Order, RetryProfile, Start, Token};
 pub use event::Event;
 pub use ids::{
     AppId, IdError, Incarnation, MsgSeq, ROOM_ID_BYTES_MAX, RoomId, RoomKey, USER_ID_BYTES_MAX, UnixMillis, UserId,
 };
 pub use message::{Draft, Message, MsgId, Origin, Platform, Priority};
+pub use room::{Role, Room, fold};

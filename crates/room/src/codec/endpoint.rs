@@ -1,0 +1,132 @@
+//! Endpoints as bytes.
+
+use bytes::Bytes;
+
+use super::{CodecError, encode_versioned, versioned, wire};
+use crate::{
+    endpoint::{Endpoint, EndpointId, Order, RetryProfile, Start, Token},
+    ids::AppId,
+};
+
+impl Endpoint {
+    /// The whole endpoint as bytes, secrets included.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        encode_versioned(&wire::Endpoint::from(self))
+    }
+
+    /// Reads [`Endpoint::encode`] back.
+    ///
+    /// # Errors
+    /// [`CodecError`]; never panics, whatever the bytes are.
+    pub fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        versioned::<wire::Endpoint>(Bytes::copy_from_slice(bytes))?.try_into()
+    }
+}
+
+impl From<&Endpoint> for wire::Endpoint {
+    fn from(endpoint: &Endpoint) -> Self {
+        let Endpoint {
+            app,
+            id,
+            url,
+            commands,
+            token,
+            signing_secrets,
+            room_prefix,
+            event_time_as_string,
+            extra_fields,
+            order,
+            retry,
+            timeout_ms,
+            concurrency,
+            extra_roots_pem,
+            client_cert_pem,
+            client_key_pem,
+            paused,
+            start,
+            generation,
+        } = endpoint.clone();
+        let (start, start_ms) = match start {
+            Start::Tail => (0, 0),
+            Start::Time(ms) => (1, ms),
+            Start::Oldest => (2, 0),
+        };
+        Self {
+            app: app.0,
+            id: id.0,
+            url,
+            commands,
+            token: token.map(|Token { value, enabled }| wire::Token { value, enabled }),
+            signing_secrets,
+            room_prefix,
+            event_time_as_string,
+            extra_fields,
+            order: order.map(|order| match order {
+                Order::Room => 0,
+                Order::None => 1,
+            }),
+            retry: retry.map(|retry| match retry {
+                RetryProfile::Durable => 0,
+                RetryProfile::DurableSkip => 1,
+                RetryProfile::Tencent => 2,
+            }),
+            timeout_ms,
+            concurrency,
+            extra_roots_pem,
+            client_cert_pem,
+            client_key_pem,
+            paused,
+            start,
+            start_ms,
+            generation,
+        }
+    }
+}
+
+impl TryFrom<wire::Endpoint> for Endpoint {
+    type Error = CodecError;
+
+    fn try_from(endpoint: wire::Endpoint) -> Result<Self, CodecError> {
+        let order = match endpoint.order {
+            None => None,
+            Some(0) => Some(Order::Room),
+            Some(1) => Some(Order::None),
+            Some(_) => return Err(CodecError::Field("order")),
+        };
+        let retry = match endpoint.retry {
+            None => None,
+            Some(0) => Some(RetryProfile::Durable),
+            Some(1) => Some(RetryProfile::DurableSkip),
+            Some(2) => Some(RetryProfile::Tencent),
+            Some(_) => return Err(CodecError::Field("retry")),
+        };
+        let start = match endpoint.start {
+            0 => Start::Tail,
+            1 => Start::Time(endpoint.start_ms),
+            2 => Start::Oldest,
+            _ => return Err(CodecError::Field("start")),
+        };
+        Ok(Self {
+            app: AppId(endpoint.app),
+            id: EndpointId(endpoint.id),
+            url: endpoint.url,
+            commands: endpoint.commands,
+            token: endpoint.token.map(|wire::Token { value, enabled }| Token { value, enabled }),
+            signing_secrets: endpoint.signing_secrets,
+            room_prefix: endpoint.room_prefix,
+            event_time_as_string: endpoint.event_time_as_string,
+            extra_fields: endpoint.extra_fields,
+            order,
+            retry,
+            timeout_ms: endpoint.timeout_ms,
+            concurrency: endpoint.concurrency,
+            extra_roots_pem: endpoint.extra_roots_pem,
+            client_cert_pem: endpoint.client_cert_pem,
+            client_key_pem: endpoint.client_key_pem,
+            paused: endpoint.paused,
+            start,
+            generation: endpoint.generation,
+        })
+    }
+}

@@ -1,0 +1,65 @@
+//! What a room allows.
+
+use crate::{
+    command::{Command, CreateRoom, Facts, Outcome, Receipt, Reject, Sent},
+    event::Event,
+    ids::{UnixMillis, UserId},
+    invariants,
+    message::{Draft, Message},
+    room::{Life, Role, Room},
+};
+
+/// What should happen when `command` meets `room`. Pure: same inputs, same answer, on any machine, in any year.
+///
+/// `facts` are app-wide truths that the caller looked up; `now` is the caller's clock, which may step back: a
+/// room's time never does.
+///
+/// # Errors
+/// The room's refusal. Nothing happened then.
+pub fn decide(room: &Room, facts: &Facts, command: Command, now: UnixMillis) -> Result<Outcome, Reject> {
+    match command {
+        Command::Create(create) => decide_create(room, create, now),
+        Command::Destroy { operator } => decide_destroy(room.life.as_deref(), operator, now),
+        Command::Send(draft) => decide_send(room.life.as_deref(), facts, draft, now),
+    }
+}
+
+fn decide_create(room: &Room, create: CreateRoom, now: UnixMillis) -> Result<Outcome, Reject> {
+    let CreateRoom { operator, info, incarnation } = create;
+    match room.role(&operator) {
+        Some(Role::Owner) => Err(Reject::RoomExistsOwned),
+        Some(Role::Member) => Err(Reject::RoomExists),
+        None => {
+            let created = Event::RoomCreated { at: now, operator, incarnation, info };
+            Ok(Outcome { events: vec![created], receipt: Receipt::Created })
+        }
+    }
+}
+
+fn decide_destroy(life: Option<&Life>, operator: UserId, now: UnixMillis) -> Result<Outcome, Reject> {
+    let life = life.ok_or(Reject::RoomMissing)?;
+    let (at, statistic) = (now.max(life.last_at), life.statistic);
+    let destroyed = Event::RoomDestroyed { at, operator, info: life.info.clone(), statistic };
+    Ok(Outcome { events: vec![destroyed], receipt: Receipt::Destroyed(statistic) })
+}
+
+/// In the order of protocol: webhooks §1.7; what comes before is checked by the door.
+fn decide_send(life: Option<&Life>, facts: &Facts, draft: Draft, now: UnixMillis) -> Result<Outcome, Reject> {
+    let life = life.ok_or(Reject::RoomMissing)?;
+    let at = now.max(life.last_at);
+    if life.info.is_message_disabled && life.role(&draft.from) != Role::Owner {
+        return Err(Reject::MessagesDisabled);
+    }
+    if draft.dedup
+        && let Some(first) = life.window.find(&draft.from, draft.random, at)
+    {
+        return Ok(Outcome { events: Vec::new(), receipt: Receipt::Repeated(first) });
+    }
+    if !life.rate.allows(draft.priority, facts.room_messages_per_s, at) {
+        return Ok(Outcome { events: Vec::new(), receipt: Receipt::Dropped { at } });
+    }
+    let seq = life.top.next();
+    debug_assert!(invariants::dense(life.top, seq));
+    let receipt = Receipt::Sent(Sent { seq, at, msg_id: draft.msg_id });
+    Ok(Outcome { events: vec![Event::MessageSent(Message { seq, at, draft })], receipt })
+}

@@ -1,0 +1,232 @@
+//! The window in which a repeated `Random` of the same sender is the same message (protocol: messages §2, rest §7).
+//!
+//! It is part of the folded room, because "sent once" must survive a crash. A busy room holds thousands of entries, so
+//! they are packed: 40 bytes each, plus about 7 for the index, plus one copy of each sender's id. Senders are
+//! interned and compared in full: two senders whose ids happen to hash alike are never taken for one another.
+
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher, RandomState},
+};
+
+use hashbrown::HashTable;
+
+use crate::{
+    command::Sent,
+    ids::{MsgSeq, UnixMillis, UserId},
+    message::{Message, MsgId},
+};
+
+/// How long a repeat is recognised, in milliseconds.
+pub const DEDUP_WINDOW_MS: u64 = 5 * 60 * 1000;
+/// How many messages of one room are remembered for it at most: the vendor's 40 messages per second for 5 minutes.
+/// In a room that is faster than that the window is shorter in time, never larger in memory.
+pub const DEDUP_ENTRIES_MAX: usize = 12_000;
+
+/// What the first message with this (sender, random) was answered.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    at: UnixMillis,
+    seq: MsgSeq,
+    account: u64,
+    /// Slot in [`Senders`].
+    sender: u32,
+    random: u32,
+    msg_random: u32,
+    /// `MsgId` seconds minus the seconds of `at`; exact while the two are less than 68 years apart.
+    secs_delta: i32,
+}
+
+impl Entry {
+    fn sent(&self) -> Sent {
+        let secs = self.at.secs().saturating_add_signed(self.secs_delta.into());
+        let msg_id = MsgId { account: self.account, secs, random: self.msg_random };
+        Sent { seq: self.seq, at: self.at, msg_id }
+    }
+}
+
+/// One remembered message, as snapshots and comparisons see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Remembered<'a> {
+    pub(crate) sender: &'a UserId,
+    /// Names `sender` within one walk over the window: equal senders, equal slots.
+    pub(crate) slot: u32,
+    pub(crate) random: u32,
+    pub(crate) sent: Sent,
+}
+
+/// The remembered messages, oldest first.
+#[derive(Clone, Default)]
+pub(crate) struct Window {
+    entries: VecDeque<Entry>,
+    /// Number of `entries[0]`; numbers wrap.
+    first: u32,
+    /// Entry numbers by (sender, random). Never iterated, so its random hashing (which keeps senders from choosing
+    /// colliding numbers) shows nowhere.
+    index: HashTable<u32>,
+    senders: Senders,
+    hasher: RandomState,
+}
+
+impl Window {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The receipt of the first message with this sender and random, if it is remembered and younger than the window.
+    pub(crate) fn find(&self, sender: &UserId, random: u32, now: UnixMillis) -> Option<Sent> {
+        let sender = self.senders.slot_of(&self.hasher, sender)?;
+        let entry = self.entry_of(sender, random)?;
+        (!is_over(entry.at, now)).then(|| entry.sent())
+    }
+
+    /// Remembers a message, and forgets what is too old or too much.
+    pub(crate) fn remember(&mut self, message: &Message) {
+        self.forget_until(message.at);
+        let draft = &message.draft;
+        let secs_delta = i128::from(draft.msg_id.secs) - i128::from(message.at.secs());
+        self.push(
+            &draft.from,
+            draft.random,
+            Sent { seq: message.seq, at: message.at, msg_id: draft.msg_id },
+            i32::try_from(secs_delta).unwrap_or(if secs_delta < 0 { i32::MIN } else { i32::MAX }),
+        );
+        while self.entries.len() > DEDUP_ENTRIES_MAX {
+            self.pop();
+        }
+    }
+
+    /// Forgets what a message at `now` would no longer repeat.
+    pub(crate) fn forget_until(&mut self, now: UnixMillis) {
+        while self.entries.front().is_some_and(|entry| is_over(entry.at, now)) {
+            self.pop();
+        }
+    }
+
+    /// Puts back what [`Window::iter`] gave, in the same order.
+    pub(crate) fn restore(&mut self, sender: &UserId, random: u32, sent: Sent, secs_delta: i32) {
+        self.push(sender, random, sent, secs_delta);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Remembered<'_>> {
+        self.entries.iter().filter_map(|entry| {
+            let sender = self.senders.user(entry.sender)?;
+            Some(Remembered { sender, slot: entry.sender, random: entry.random, sent: entry.sent() })
+        })
+    }
+
+    fn push(&mut self, sender: &UserId, random: u32, sent: Sent, secs_delta: i32) {
+        let sender = self.senders.intern(&self.hasher, sender);
+        if self.entries.len() == self.entries.capacity() {
+            // Doubling would leave a full window a third empty for good.
+            self.entries.reserve_exact((self.entries.len() / 2).max(4));
+        }
+        let number = self.first.wrapping_add(self.entries.len() as u32);
+        let MsgId { account, random: msg_random, .. } = sent.msg_id;
+        self.entries.push_back(Entry { at: sent.at, seq: sent.seq, account, sender, random, msg_random, secs_delta });
+        let Self { entries, first, index, hasher, .. } = self;
+        let hash_of_number = |number: &u32| {
+            let entry = entries.get(number.wrapping_sub(*first) as usize);
+            entry.map_or(0, |entry| hash(hasher, entry.sender, entry.random))
+        };
+        index.insert_unique(hash(hasher, sender, random), number, hash_of_number);
+    }
+
+    fn pop(&mut self) {
+        let Some(entry) = self.entries.pop_front() else { return };
+        let number = self.first;
+        self.first = self.first.wrapping_add(1);
+        let hash = hash(&self.hasher, entry.sender, entry.random);
+        if let Ok(found) = self.index.find_entry(hash, |&other| other == number) {
+            found.remove();
+        }
+        self.senders.release(&self.hasher, entry.sender);
+    }
+
+    fn entry_of(&self, sender: u32, random: u32) -> Option<&Entry> {
+        let number = self.index.find(hash(&self.hasher, sender, random), |&number| {
+            self.entry(number).is_some_and(|entry| entry.sender == sender && entry.random == random)
+        })?;
+        self.entry(*number)
+    }
+
+    fn entry(&self, number: u32) -> Option<&Entry> {
+        self.entries.get(number.wrapping_sub(self.first) as usize)
+    }
+}
+
+impl PartialEq for Window {
+    fn eq(&self, other: &Self) -> bool {
+        let content = |remembered: Remembered<'_>| (remembered.sender.clone(), remembered.random, remembered.sent);
+        self.len() == other.len() && self.iter().map(content).eq(other.iter().map(content))
+    }
+}
+
+impl std::fmt::Debug for Window {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Window").field("entries", &self.len()).field("senders", &self.senders.index.len()).finish()
+    }
+}
+
+fn is_over(at: UnixMillis, now: UnixMillis) -> bool {
+    now.0.saturating_sub(at.0) >= DEDUP_WINDOW_MS
+}
+
+fn hash(hasher: &RandomState, sender: u32, random: u32) -> u64 {
+    hasher.hash_one(u64::from(sender) << 32 | u64::from(random))
+}
+
+/// Senders of remembered messages, each once, with the number of entries that name them.
+#[derive(Clone, Default)]
+struct Senders {
+    slots: Vec<Option<(UserId, u32)>>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+}
+
+impl Senders {
+    fn user(&self, slot: u32) -> Option<&UserId> {
+        self.slots.get(slot as usize)?.as_ref().map(|(user, _)| user)
+    }
+
+    fn slot_of(&self, hasher: &RandomState, user: &UserId) -> Option<u32> {
+        self.index.find(hasher.hash_one(user), |&slot| self.user(slot) == Some(user)).copied()
+    }
+
+    fn intern(&mut self, hasher: &RandomState, user: &UserId) -> u32 {
+        if let Some(slot) = self.slot_of(hasher, user) {
+            if let Some(Some((_, entries))) = self.slots.get_mut(slot as usize) {
+                *entries += 1;
+            }
+            return slot;
+        }
+        let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
+        let taken = Some((user.clone(), 1));
+        match self.slots.get_mut(slot as usize) {
+            Some(empty) => *empty = taken,
+            None => self.slots.push(taken),
+        }
+        let Self { slots, index, .. } = self;
+        index.insert_unique(hasher.hash_one(user), slot, |&slot| {
+            let user = slots.get(slot as usize).and_then(Option::as_ref);
+            user.map_or(0, |(user, _)| hasher.hash_one(user))
+        });
+        slot
+    }
+
+    fn release(&mut self, hasher: &RandomState, slot: u32) {
+        let Some(Some((user, entries))) = self.slots.get_mut(slot as usize) else { return };
+        *entries -= 1;
+        if *entries > 0 {
+            return;
+        }
+        let hash = hasher.hash_one(&*user);
+        if let Some(taken) = self.slots.get_mut(slot as usize) {
+            *taken = None;
+        }
+        if let Ok(found) = self.index.find_entry(hash, |&other| other == slot) {
+            found.remove();
+        }
+        self.free.push(slot);
+    }
+}

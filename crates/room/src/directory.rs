@@ -1,0 +1,184 @@
+//! App-wide facts: accounts and webhook endpoints. Decided and folded like a room, but there is one for all apps.
+//!
+//! Each event says the whole new value of one thing, so the newest event of each thing is the state: that is what
+//! [`Event::row_key`] is for.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+
+use crate::{
+    endpoint::{Endpoint, EndpointId},
+    ids::{AppId, UserId},
+};
+
+/// The first account number: just above 2^57, where the vendor's lie (protocol: messages §4).
+pub const ACCOUNT_NUMBER_FIRST: u64 = (1 << 57) + 1;
+
+/// An imported account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Stable for the account's life, unique over all apps of this server; the first part of `MsgId`.
+    pub number: u64,
+    pub nick: Arc<str>,
+    pub face_url: Arc<str>,
+}
+
+/// One account of `account_import`. `None` leaves the field as it is (empty for a new account).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportAccount {
+    pub user: UserId,
+    pub nick: Option<String>,
+    pub face_url: Option<String>,
+}
+
+/// Something asked of the directory. Nothing of it can be refused: the door has checked the form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    Import {
+        app: AppId,
+        accounts: Vec<ImportAccount>,
+    },
+    /// Creates or replaces. `generation` is the directory's to choose; what the caller put there is ignored.
+    PutEndpoint(Box<Endpoint>),
+    DeleteEndpoint {
+        app: AppId,
+        id: EndpointId,
+    },
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    AccountSaved { app: AppId, user: UserId, account: Account },
+    EndpointSaved(Arc<Endpoint>),
+    EndpointDeleted { app: AppId, id: EndpointId, generation: u64 },
+}
+
+impl Event {
+    /// Names the thing that changed: two events with the same key are about the same thing, and the later one holds.
+    #[must_use]
+    pub fn row_key(&self) -> Bytes {
+        let (kind, app, id) = match self {
+            Self::AccountSaved { app, user, .. } => (b'a', app, user.as_str()),
+            Self::EndpointSaved(endpoint) => (b'e', &endpoint.app, endpoint.id.0.as_str()),
+            Self::EndpointDeleted { app, id, .. } => (b'e', app, id.0.as_str()),
+        };
+        let mut key = Vec::with_capacity(5 + id.len());
+        key.push(kind);
+        key.extend_from_slice(&app.0.to_be_bytes());
+        key.extend_from_slice(id.as_bytes());
+        key.into()
+    }
+}
+
+/// All accounts and endpoints: the fold of the directory's events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    accounts: HashMap<AppId, HashMap<UserId, Account>>,
+    endpoints: BTreeMap<(AppId, EndpointId), Slot>,
+    next_number: u64,
+}
+
+/// An endpoint, or the memory of one: a namesake must not inherit its cursors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Slot {
+    Present(Arc<Endpoint>),
+    Deleted { generation: u64 },
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { accounts: HashMap::new(), endpoints: BTreeMap::new(), next_number: ACCOUNT_NUMBER_FIRST }
+    }
+}
+
+impl State {
+    #[must_use]
+    pub fn account(&self, app: AppId, user: &str) -> Option<&Account> {
+        self.accounts.get(&app)?.get(user)
+    }
+
+    #[must_use]
+    pub fn endpoint(&self, app: AppId, id: &EndpointId) -> Option<&Arc<Endpoint>> {
+        match self.endpoints.get(&(app, id.clone()))? {
+            Slot::Present(endpoint) => Some(endpoint),
+            Slot::Deleted { .. } => None,
+        }
+    }
+
+    /// All endpoints, by app and id.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints.values().filter_map(|slot| match slot {
+            Slot::Present(endpoint) => Some(endpoint),
+            Slot::Deleted { .. } => None,
+        })
+    }
+
+    /// All accounts, in no order.
+    pub fn accounts(&self) -> impl Iterator<Item = (AppId, &UserId, &Account)> {
+        self.accounts.iter().flat_map(|(app, users)| users.iter().map(|(user, account)| (*app, user, account)))
+    }
+}
+
+/// What changes when `command` meets `state`. No events: nothing changes (or there was nothing to delete).
+#[must_use]
+pub fn decide(state: &State, command: Command) -> Vec<Event> {
+    match command {
+        Command::Import { app, accounts } => decide_import(state, app, accounts),
+        Command::PutEndpoint(mut endpoint) => {
+            let key = (endpoint.app, endpoint.id.clone());
+            let present = state.endpoints.get(&key);
+            endpoint.generation = match present {
+                None => 1,
+                Some(Slot::Present(present)) => present.generation,
+                Some(Slot::Deleted { generation }) => generation + 1,
+            };
+            match present {
+                Some(Slot::Present(present)) if **present == *endpoint => Vec::new(),
+                _ => vec![Event::EndpointSaved(Arc::new(*endpoint))],
+            }
+        }
+        Command::DeleteEndpoint { app, id } => match state.endpoint(app, &id) {
+            Some(endpoint) => vec![Event::EndpointDeleted { app, generation: endpoint.generation, id }],
+            None => Vec::new(),
+        },
+    }
+}
+
+fn decide_import(state: &State, app: AppId, accounts: Vec<ImportAccount>) -> Vec<Event> {
+    let mut saved: BTreeMap<UserId, Account> = BTreeMap::new();
+    let mut next_number = state.next_number;
+    for ImportAccount { user, nick, face_url } in accounts {
+        let known = saved.get(&user).or_else(|| state.account(app, user.as_str()));
+        let mut account = known.cloned().unwrap_or_else(|| {
+            let number = next_number;
+            next_number += 1;
+            Account { number, nick: Arc::default(), face_url: Arc::default() }
+        });
+        account.nick = nick.map_or(account.nick, Into::into);
+        account.face_url = face_url.map_or(account.face_url, Into::into);
+        saved.insert(user, account);
+    }
+    saved.retain(|user, account| state.account(app, user.as_str()) != Some(account));
+    saved.into_iter().map(|(user, account)| Event::AccountSaved { app, user, account }).collect()
+}
+
+/// What happened. Total, and twice is the same as once.
+pub fn fold(state: &mut State, event: &Event) {
+    match event {
+        Event::AccountSaved { app, user, account } => {
+            state.next_number = state.next_number.max(account.number.saturating_add(1));
+            state.accounts.entry(*app).or_default().insert(user.clone(), account.clone());
+        }
+        Event::EndpointSaved(endpoint) => {
+            state.endpoints.insert((endpoint.app, endpoint.id.clone()), Slot::Present(Arc::clone(endpoint)));
+        }
+        Event::EndpointDeleted { app, id, generation } => {
+            state.endpoints.insert((*app, id.clone()), Slot::Deleted { generation: *generation });
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Accounts and endpoints.
+
+use bytes::Bytes;
+use roomhook_room::{
+    AppId, Endpoint, EndpointId, Start, decode_directory_record,
+    directory::{ACCOUNT_NUMBER_FIRST, Command, Event, ImportAccount, State, decide, fold},
+    encode_directory_record,
+};
+
+use crate::world::user;
+
+const APP: AppId = AppId(1_400_000_001);
+
+fn run(state: &mut State, command: Command) -> Vec<Event> {
+    let events = decide(state, command);
+    events.iter().for_each(|event| fold(state, event));
+    events
+}
+
+fn import(users: &[(&str, Option<&str>)]) -> Command {
+    let accounts =
+        users.iter().map(|(name, nick)| ImportAccount { user: user(name), nick: nick.map(Into::into), face_url: None });
+    Command::Import { app: APP, accounts: accounts.collect() }
+}
+
+fn endpoint(url: &str) -> Endpoint {
+    Endpoint {
+        app: APP,
+        id: EndpointId(EndpointId::DEFAULT.into()),
+        url: url.into(),
+        commands: Vec::new(),
+        token: None,
+        signing_secrets: Vec::new(),
+        room_prefix: String::new(),
+        event_time_as_string: false,
+        extra_fields: false,
+        order: None,
+        retry: None,
+        timeout_ms: None,
+        concurrency: None,
+        extra_roots_pem: String::new(),
+        client_cert_pem: String::new(),
+        client_key_pem: String::new(),
+        paused: false,
+        start: Start::Tail,
+        generation: 99,
+    }
+}
+
+#[test]
+fn an_account_keeps_its_number_whatever_is_imported_again() {
+    let mut state = State::default();
+    run(&mut state, import(&[("ann", Some("Ann")), ("bob", None)]));
+    let number = |state: &State, name: &str| state.account(APP, name).unwrap().number;
+    assert_eq!((number(&state, "ann"), number(&state, "bob")), (ACCOUNT_NUMBER_FIRST, ACCOUNT_NUMBER_FIRST + 1));
+
+    assert_eq!(run(&mut state, import(&[("ann", None), ("bob", None)])), [], "nothing changed");
+    assert_eq!(run(&mut state, import(&[("ann", Some("Anna")), ("ann", None), ("cat", None)])).len(), 2);
+    assert_eq!((number(&state, "ann"), number(&state, "cat")), (ACCOUNT_NUMBER_FIRST, ACCOUNT_NUMBER_FIRST + 2));
+    assert_eq!(&*state.account(APP, "ann").unwrap().nick, "Anna");
+    assert!(state.account(AppId(7), "ann").is_none(), "apps do not share accounts");
+}
+
+#[test]
+fn an_endpoint_made_again_is_another_generation() {
+    let mut state = State::default();
+    let id = EndpointId(EndpointId::DEFAULT.into());
+    let generation = |state: &State| state.endpoint(APP, &id).map(|endpoint| endpoint.generation);
+    let put = |url: &str| Command::PutEndpoint(Box::new(endpoint(url)));
+    run(&mut state, put("http://a/"));
+    assert_eq!(generation(&state), Some(1));
+    run(&mut state, put("http://b/"));
+    assert_eq!(generation(&state), Some(1), "a change is no new endpoint");
+    assert_eq!(run(&mut state, put("http://b/")), [], "nothing changed");
+
+    let delete = Command::DeleteEndpoint { app: APP, id: id.clone() };
+    assert_eq!(run(&mut state, delete.clone()).len(), 1);
+    assert_eq!(run(&mut state, delete), [], "there is nothing to delete");
+    assert_eq!(generation(&state), None);
+    run(&mut state, put("http://a/"));
+    assert_eq!(generation(&state), Some(2));
+}
+
+#[test]
+fn the_newest_row_of_each_thing_is_the_state() {
+    let mut state = State::default();
+    let mut rows = std::collections::BTreeMap::<Bytes, Bytes>::new();
+    let id = EndpointId(EndpointId::DEFAULT.into());
+    for command in [
+        import(&[("ann", Some("Ann")), ("bob", None)]),
+        Command::PutEndpoint(Box::new(endpoint("http://a/"))),
+        import(&[("bob", Some("Bob"))]),
+        Command::DeleteEndpoint { app: APP, id },
+    ] {
+        for event in run(&mut state, command) {
+            rows.insert(event.row_key(), encode_directory_record(&[event]));
+        }
+    }
+    let mut restarted = State::default();
+    for row in rows.values() {
+        decode_directory_record(row).unwrap().iter().for_each(|event| fold(&mut restarted, event));
+    }
+    assert_eq!(restarted, state);
+}
