@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use crate::{
     endpoint::{Endpoint, EndpointId},
-    ids::{AppId, UserId},
+    ids::{AppId, UnixMillis, UserId},
 };
 
 /// The first account number: just above 2^57, where the vendor's lie (protocol: messages §4).
@@ -42,7 +42,8 @@ pub enum Command {
         app: AppId,
         accounts: Vec<ImportAccount>,
     },
-    /// Creates or replaces. `generation` is the directory's to choose; what the caller put there is ignored.
+    /// Creates or replaces. `generation` and `created_at` are the directory's to choose; what the caller put there is
+    /// ignored.
     PutEndpoint(Box<Endpoint>),
     DeleteEndpoint {
         app: AppId,
@@ -124,18 +125,18 @@ impl State {
     }
 }
 
-/// What changes when `command` meets `state`. No events: nothing changes (or there was nothing to delete).
+/// What changes when `command` meets `state` at `now`. No events: nothing changes (or there was nothing to delete).
 #[must_use]
-pub fn decide(state: &State, command: Command) -> Vec<Event> {
+pub fn decide(state: &State, command: Command, now: UnixMillis) -> Vec<Event> {
     match command {
         Command::Import { app, accounts } => decide_import(state, app, accounts),
         Command::PutEndpoint(mut endpoint) => {
             let key = (endpoint.app, endpoint.id.clone());
             let present = state.endpoints.get(&key);
-            endpoint.generation = match present {
-                None => 1,
-                Some(Slot::Present(present)) => present.generation,
-                Some(Slot::Deleted { generation }) => generation + 1,
+            (endpoint.generation, endpoint.created_at) = match present {
+                None => (1, now),
+                Some(Slot::Present(present)) => (present.generation, present.created_at),
+                Some(Slot::Deleted { generation }) => (generation + 1, now),
             };
             match present {
                 Some(Slot::Present(present)) if **present == *endpoint => Vec::new(),

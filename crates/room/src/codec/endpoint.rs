@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{CodecError, encode_versioned, versioned, wire};
 use crate::{
     endpoint::{Endpoint, EndpointId, Order, RetryProfile, Start, Token},
-    ids::AppId,
+    ids::{AppId, UnixMillis},
 };
 
 impl Endpoint {
@@ -46,6 +46,7 @@ impl From<&Endpoint> for wire::Endpoint {
             paused,
             start,
             generation,
+            created_at,
         } = endpoint.clone();
         let (start, start_ms) = match start {
             Start::Tail => (0, 0),
@@ -80,6 +81,7 @@ impl From<&Endpoint> for wire::Endpoint {
             start,
             start_ms,
             generation,
+            created_at_ms: created_at.0,
         }
     }
 }
@@ -127,6 +129,7 @@ impl TryFrom<wire::Endpoint> for Endpoint {
             paused: endpoint.paused,
             start,
             generation: endpoint.generation,
+            created_at: UnixMillis(endpoint.created_at_ms),
         })
     }
 }

@@ -224,6 +224,8 @@ pub(super) struct Endpoint {
     pub(super) start_ms: u64,
     #[prost(uint64, tag = "20")]
     pub(super) generation: u64,
+    #[prost(uint64, tag = "21")]
+    pub(super) created_at_ms: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -186,6 +186,7 @@ fn an_endpoint_survives_with_all_its_fields() {
         paused: true,
         start: Start::Time(12),
         generation: 4,
+        created_at: UnixMillis(77),
     };
     assert_eq!(Endpoint::decode(&endpoint.encode()).unwrap(), endpoint);
     assert!(!format!("{endpoint:?}").contains("secret\""), "secrets stay out of logs");

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use roomhook_room::{
-    AppId, Endpoint, EndpointId, Start, decode_directory_record,
+    AppId, Endpoint, EndpointId, Start, UnixMillis, decode_directory_record,
     directory::{ACCOUNT_NUMBER_FIRST, Command, Event, ImportAccount, State, decide, fold},
     encode_directory_record,
 };
@@ -12,7 +12,8 @@ use crate::world::user;
 const APP: AppId = AppId(1_400_000_001);
 
 fn run(state: &mut State, command: Command) -> Vec<Event> {
-    let events = decide(state, command);
+    let now = UnixMillis(1_000 + state.accounts().count() as u64);
+    let events = decide(state, command, now);
     events.iter().for_each(|event| fold(state, event));
     events
 }
@@ -44,6 +45,7 @@ fn endpoint(url: &str) -> Endpoint {
         paused: false,
         start: Start::Tail,
         generation: 99,
+        created_at: UnixMillis(0),
     }
 }
 
@@ -79,6 +81,7 @@ fn an_endpoint_made_again_is_another_generation() {
     assert_eq!(generation(&state), None);
     run(&mut state, put("http://a/"));
     assert_eq!(generation(&state), Some(2));
+    assert_eq!(state.endpoint(APP, &id).unwrap().created_at, UnixMillis(1_000));
 }
 
 #[test]
