@@ -18,7 +18,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value};
 
-use crate::{codes, json, webhook::CommandWord};
+use crate::{json, webhook::CommandWord};
 
 mod message;
 mod room;
@@ -38,7 +38,7 @@ macro_rules! events {
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
         pub enum Event {
-            $($name($name),)*
+            $(#[doc = concat!("See [`", stringify!($name), "`].")] $name($name),)*
             /// A command without a type of its own here.
             Unknown {
                 /// `CallbackCommand`.
@@ -166,18 +166,12 @@ pub enum EventError {
     Json(#[from] serde_json::Error),
 }
 
-impl EventError {
-    /// A code for the answer, should the sender look at it.
-    #[must_use]
-    pub const fn code(&self) -> i32 {
-        codes::JSON_MALFORMED
-    }
-}
-
 /// `EventTime`: Unix milliseconds, a number or (as in the original page's sample) a string. Written back as it came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventTime {
+    /// Unix milliseconds.
     pub millis: u64,
+    /// Whether it came, and is written, as a string.
     pub as_string: bool,
 }
 

@@ -9,25 +9,32 @@ use super::EventTime;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct AfterSendMsg {
+    /// `GroupId`.
     pub group_id: String,
-    /// `Live` for live rooms.
+    /// `Type`: `Live` for live rooms.
     #[serde(rename = "Type")]
     pub group_type: String,
+    /// `From_Account`.
     #[serde(rename = "From_Account")]
     pub from_account: String,
+    /// `Operator_Account`.
     #[serde(rename = "Operator_Account")]
     pub operator_account: String,
+    /// `Random`.
     pub random: u32,
-    /// Absent in the oldest documents.
+    /// `MsgId`: absent in the oldest documents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub msg_id: Option<String>,
+    /// `MsgSeq`.
     pub msg_seq: u64,
-    /// Unix seconds.
+    /// `MsgTime`: Unix seconds.
     pub msg_time: u64,
+    /// `MsgBody`.
     pub msg_body: Vec<Element>,
-    /// Empty when unset.
+    /// `CloudCustomData`: empty when unset.
     #[serde(default)]
     pub cloud_custom_data: String,
+    /// `EventTime`.
     pub event_time: EventTime,
     /// Members that are not known here.
     #[serde(flatten)]
@@ -38,19 +45,28 @@ pub struct AfterSendMsg {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct BeforeSendMsg {
+    /// `GroupId`.
     pub group_id: String,
+    /// `Type`.
     #[serde(rename = "Type")]
     pub group_type: String,
+    /// `From_Account`.
     #[serde(rename = "From_Account")]
     pub from_account: String,
+    /// `Operator_Account`.
     #[serde(rename = "Operator_Account")]
     pub operator_account: String,
+    /// `Random`.
     pub random: u32,
+    /// `MsgId`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub msg_id: Option<String>,
+    /// `MsgBody`.
     pub msg_body: Vec<Element>,
+    /// `CloudCustomData`.
     #[serde(default)]
     pub cloud_custom_data: String,
+    /// `EventTime`.
     pub event_time: EventTime,
     /// Members that are not known here.
     #[serde(flatten)]
@@ -61,22 +77,32 @@ pub struct BeforeSendMsg {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SendMsgException {
+    /// `GroupId`.
     pub group_id: String,
+    /// `Type`.
     #[serde(rename = "Type")]
     pub group_type: String,
+    /// `From_Account`.
     #[serde(rename = "From_Account")]
     pub from_account: String,
+    /// `Operator_Account`.
     #[serde(rename = "Operator_Account")]
     pub operator_account: String,
+    /// `Random`.
     pub random: u32,
+    /// `OnlineOnlyFlag`.
     #[serde(default)]
     pub online_only_flag: i64,
+    /// `MsgBody`.
     pub msg_body: Vec<Element>,
+    /// `CloudCustomData`.
     #[serde(default)]
     pub cloud_custom_data: String,
-    /// The reason, e.g. 10023.
+    /// `ErrorCode`: the reason, e.g. 10023.
     pub error_code: i32,
+    /// `ErrorInfo`.
     pub error_info: String,
+    /// `EventTime`.
     pub event_time: EventTime,
     /// Members that are not known here.
     #[serde(flatten)]
@@ -87,12 +113,17 @@ pub struct SendMsgException {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct AfterRecallMsg {
+    /// `Operator_Account`.
     #[serde(rename = "Operator_Account")]
     pub operator_account: String,
+    /// `Type`.
     #[serde(rename = "Type")]
     pub group_type: String,
+    /// `GroupId`.
     pub group_id: String,
+    /// `MsgSeqList`.
     pub msg_seq_list: Vec<RecalledMsg>,
+    /// `EventTime`.
     pub event_time: EventTime,
     /// Members that are not known here.
     #[serde(flatten)]
@@ -103,6 +134,7 @@ pub struct AfterRecallMsg {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct RecalledMsg {
+    /// `MsgSeq`.
     pub msg_seq: u64,
     /// Members that are not known here.
     #[serde(flatten)]
@@ -113,8 +145,9 @@ pub struct RecalledMsg {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Element {
-    /// `TIMTextElem`, `TIMCustomElem`, …
+    /// `MsgType`: `TIMTextElem`, `TIMCustomElem`, …
     pub msg_type: String,
+    /// `MsgContent`.
     pub msg_content: Map<String, Value>,
     /// Members that are not known here.
     #[serde(flatten)]
@@ -149,6 +182,8 @@ impl Element {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Custom {
+    /// `BusinessId`.
     pub business_id: String,
+    /// `Data`.
     pub data: String,
 }
