@@ -117,7 +117,7 @@ impl Event {
             command: String,
         }
         let body = std::str::from_utf8(body).map_err(|_| EventError::Utf8)?;
-        if json::depth(body.as_bytes()) > DEPTH_MAX {
+        if json::shape(body.as_bytes()).depth > DEPTH_MAX {
             return Err(EventError::TooDeep);
         }
         // serde would also read a struct from an array of its members.
