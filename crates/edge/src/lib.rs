@@ -6,6 +6,5 @@
 pub mod listener;
 
 pub mod apps;
-pub mod auth;
 
 pub mod telemetry;

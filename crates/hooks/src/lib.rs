@@ -1,1 +1,35 @@
-//! .
+//! Webhooks out: what is owed to whom, and how it gets paid.
+//!
+//! `plan` and `engine` decide and are pure; `settings` compiles an endpoint; `http` connects and posts; the rest are the
+//! tasks that move bytes between them. Nothing here has a handle on a room: records come in by the log's tail, and all
+//! that is ever written is rows of cursors and exceptions.
+
+pub mod config;
+mod supervisor;
+
+pub mod engine;
+pub mod plan;
+pub mod retry;
+pub mod rows;
+
+mod bodies;
+pub mod settings;
+
+pub mod http;
+
+mod endpoint;
+mod reader;
+mod sender;
+mod shared;
+mod start;
+
+mod handle;
+mod telemetry;
+mod trail;
+
+pub use config::Config;
+pub use handle::{Handle, Status};
+pub use shared::Clock;
+pub use supervisor::{EndpointName, Hooks, start, start_with};
+pub use telemetry::Tally;
+pub use trail::{Attempt, Trail};

@@ -1,4 +1,3 @@
 //! The doors, from outside: real sockets on loopback.
 
-mod auth;
 mod listener;

@@ -1,0 +1,156 @@
+//! The tasks of one endpoint, and their end.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::BuildHasher,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use roomhook_room::Endpoint;
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time::Instant,
+};
+
+use crate::{
+    engine::{CHECKPOINT_SETTLED, Engine},
+    reader::Reader,
+    rows::Names,
+    sender,
+    settings::Settings,
+    shared::{Shared, World, until},
+    start::{StartError, shard_start},
+};
+
+/// The longest sleep of the keeper, so that a wrong timer costs a second at most.
+const NAP_MAX: Duration = Duration::from_secs(1);
+/// A cursor that only moved over records nobody is owed is written every so many rounds.
+const LAZY_ROUNDS: u32 = 25;
+
+pub(crate) type Endpoints = watch::Receiver<Arc<Vec<Arc<Endpoint>>>>;
+
+/// A running endpoint.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) shared: Arc<Shared>,
+    readers: JoinSet<()>,
+    keeper: JoinHandle<()>,
+    checkpointer: JoinHandle<()>,
+}
+
+impl Running {
+    /// # Errors
+    /// When the rows or the log cannot be read; trying again may help.
+    pub(crate) async fn start(
+        world: &World,
+        endpoint: Arc<Endpoint>,
+        endpoints: &Endpoints,
+    ) -> Result<Self, StartError> {
+        let names = Names::new(endpoint.app, &endpoint.id, endpoint.generation);
+        let mut starts = Vec::with_capacity(usize::from(world.shards));
+        for shard in 0..world.shards {
+            starts.push(shard_start(world, &names, &endpoint, shard).await?);
+        }
+        let settings = Settings::new(endpoint, &world.config, &world.roots, None);
+        // Jitter must differ between processes; that is all this randomness is for.
+        let seed = RandomState::new().hash_one(world.now());
+        let mut engine = Engine::new(names, settings.policy.clone(), starts, seed, world.now());
+        engine.switch(&settings.switches);
+        let shared = Arc::new(Shared::new(world.clone(), settings, engine));
+        let mut readers = JoinSet::new();
+        for shard in 0..world.shards {
+            readers.spawn(Reader::new(shared.clone(), shard, endpoints.clone()).run());
+        }
+        let keeper = tokio::spawn(keep(shared.clone()));
+        let checkpointer = tokio::spawn(checkpoint(shared.clone()));
+        Ok(Self { shared, readers, keeper, checkpointer })
+    }
+
+    /// Lets attempts in flight end until the deadline, then writes the cursors.
+    pub(crate) async fn stop(mut self, deadline: Instant) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.readers.abort_all();
+        self.shared.work.notify_waiters();
+        self.shared.keeper.notify_one();
+        self.shared.checkpoint.notify_one();
+        // The keeper ends when its last sender did.
+        if tokio::time::timeout_at(deadline, &mut self.keeper).await.is_err() {
+            self.keeper.abort();
+        }
+        let _ = (&mut self.checkpointer).await;
+        write_checkpoints(&self.shared, true).await;
+    }
+
+    /// Ends at once, for an endpoint that was deleted: nothing of it matters any more.
+    pub(crate) async fn abandon(mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.readers.shutdown().await;
+        self.keeper.abort();
+        self.checkpointer.abort();
+        let _ = self.keeper.await;
+        let _ = self.checkpointer.await;
+    }
+}
+
+/// Fires timers and keeps as many senders as there is work for.
+async fn keep(shared: Arc<Shared>) {
+    let mut senders = JoinSet::new();
+    loop {
+        let now = shared.world.now();
+        let (ready, busy, wake_at) = {
+            let mut core = shared.core();
+            core.engine.tick(now);
+            (core.engine.ready_len(), core.engine.in_flight(), core.engine.wake_at(now))
+        };
+        while senders.try_join_next().is_some() {}
+        if shared.is_stopping() {
+            while senders.join_next().await.is_some() {}
+            return;
+        }
+        let idle = shared.idle_senders.load(Ordering::Acquire);
+        for _ in 0..ready.min(idle) {
+            shared.work.notify_one();
+        }
+        let wanted = (busy + ready).min(shared.settings.load().policy.concurrency.max(1));
+        while senders.len() < wanted {
+            senders.spawn(sender::run(shared.clone()));
+        }
+        // Never less than a millisecond, the resolution of both clocks: a timer that is due but blocked must not spin.
+        let nap = wake_at.map_or(NAP_MAX, |at| until(at, now).clamp(Duration::from_millis(1), NAP_MAX));
+        tokio::select! {
+            () = shared.keeper.notified() => {}
+            () = tokio::time::sleep(nap) => {}
+        }
+    }
+}
+
+/// Writes cursors and exceptions, at least every so often or after a thousand settled deliveries.
+async fn checkpoint(shared: Arc<Shared>) {
+    let mut round: u32 = 0;
+    while !shared.is_stopping() {
+        tokio::select! {
+            () = shared.checkpoint.notified() => {}
+            () = tokio::time::sleep(shared.world.config.checkpoint_every) => {}
+        }
+        round = round.wrapping_add(1);
+        write_checkpoints(&shared, round.is_multiple_of(LAZY_ROUNDS)).await;
+    }
+}
+
+async fn write_checkpoints(shared: &Shared, lazy: bool) {
+    for shard in 0..shared.world.shards {
+        let Some(checkpoint) = shared.core().engine.checkpoint(shard, lazy) else { continue };
+        let rows = checkpoint.rows.clone();
+        if let Err(error) = shared.world.rows.put(roomhook_log::LogId(shard), rows).await {
+            tracing::error!(shard, %error, "cannot write webhook cursors; a restart now would repeat deliveries");
+            shared.core().engine.checkpoint_failed(checkpoint);
+        }
+    }
+}
+
+/// Whether a thousand deliveries wait for their checkpoint.
+pub(crate) fn checkpoint_is_due(engine: &Engine) -> bool {
+    engine.settled_since_checkpoint() >= CHECKPOINT_SETTLED
+}

@@ -1,0 +1,180 @@
+//! What survives a restart: the cursor with its numbers, and the exceptions behind it, written together.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use roomhook_log::{Lsn, Row};
+
+pub(super) use crate::rows::Names;
+
+use super::{
+    Engine,
+    asides::{Aside, Asides, Phase},
+    health::Health,
+    rooms::Rooms,
+    types::{DeliveryId, EventPos, Policy, Settlement, Ticket, Totals},
+    window::Window,
+};
+use crate::{
+    plan::Switches,
+    rows::{CursorRow, ExceptionRow},
+};
+
+/// What there is to write about a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Dirty {
+    Clean,
+    /// Only the position moved, over records that nobody is owed: no hurry.
+    Moved,
+    Settled,
+}
+
+/// Rows of one shard to put in one atomic call.
+#[derive(Debug)]
+pub struct Checkpoint {
+    pub shard: u16,
+    pub rows: Vec<Row>,
+}
+
+/// What a shard's rows said when the endpoint was started.
+#[derive(Debug, Default)]
+pub struct ShardStart {
+    pub cursor: CursorRow,
+    /// Those set aside; parked ones stay in their rows.
+    pub set_aside: Vec<(EventPos, ExceptionRow)>,
+}
+
+impl Engine {
+    /// A machine that goes on where the rows of each shard left off. `seed` drives the jitter of retries.
+    pub fn new(names: Names, policy: Policy, starts: Vec<ShardStart>, seed: u64, now: u64) -> Self {
+        let mut engine = Self {
+            policy,
+            windows: Vec::with_capacity(starts.len()),
+            rooms: Rooms::default(),
+            asides: Asides::default(),
+            health: Health::default(),
+            ready: BinaryHeap::new(),
+            timers: BinaryHeap::new(),
+            held: BTreeSet::new(),
+            in_flight: 0,
+            paused_ms: 0,
+            paused_since: None,
+            rows: vec![BTreeMap::new(); starts.len()],
+            dirty: vec![Dirty::Settled; starts.len()],
+            settled: 0,
+            names,
+            random: fastrand::Rng::with_seed(seed),
+        };
+        for (shard, start) in (0..).zip(starts) {
+            engine.windows.push(window_of(&start));
+            start
+                .set_aside
+                .iter()
+                .for_each(|(pos, row)| engine.restore_aside(DeliveryId { shard, pos: *pos }, row, now));
+        }
+        engine.keep_active_time(now);
+        engine
+    }
+
+    fn restore_aside(&mut self, id: DeliveryId, row: &ExceptionRow, now: u64) {
+        let since = self.active(now).saturating_sub(row.failing_ms);
+        self.asides.insert(id, Aside { since, ..Aside::from_row(row) });
+        self.timers.push(Reverse((row.retry_at, Ticket::Aside(id))));
+    }
+
+    pub(super) fn touch(&mut self, shard: u16, how: Dirty) {
+        if let Some(dirty) = self.dirty.get_mut(usize::from(shard)) {
+            *dirty = how.max(*dirty);
+        }
+    }
+
+    pub(super) fn write_row(&mut self, shard: u16, key: Bytes, value: Option<Bytes>) {
+        if let Some(rows) = self.rows.get_mut(usize::from(shard)) {
+            rows.insert(key, value);
+        }
+    }
+
+    /// Moves a shard's cursor over what is settled; exceptions it passes get their row.
+    pub(super) fn pass(&mut self, shard: u16) {
+        let Some(window) = self.windows.get_mut(usize::from(shard)) else { return };
+        let mut exceptions = Vec::new();
+        window.pass(|slot, settlement| {
+            if matches!(settlement, Settlement::Aside | Settlement::Parked) {
+                exceptions.push(DeliveryId { shard, pos: slot.pos });
+            }
+        });
+        exceptions.into_iter().for_each(|id| self.write_exception(id));
+    }
+
+    /// Deliveries settled since the last round of checkpoints.
+    pub fn settled_since_checkpoint(&self) -> usize {
+        self.settled
+    }
+
+    /// The rows of a shard to write now, if any. `lazy` ones (the position moved, nothing else) only when asked for.
+    pub fn checkpoint(&mut self, shard: u16, lazy: bool) -> Option<Checkpoint> {
+        self.settled = 0;
+        self.pass(shard);
+        let dirty = self.dirty.get_mut(usize::from(shard))?;
+        if *dirty == Dirty::Clean || (*dirty == Dirty::Moved && !lazy) {
+            return None;
+        }
+        *dirty = Dirty::Clean;
+        let window = self.windows.get(usize::from(shard))?;
+        let rows = std::mem::take(self.rows.get_mut(usize::from(shard))?);
+        let mut rows: Vec<Row> = rows.into_iter().map(|(key, value)| Row { key, value }).collect();
+        rows.push(Row { key: self.names.cursor(), value: Some(cursor_row(window).to_bytes()) });
+        Some(Checkpoint { shard, rows })
+    }
+
+    /// The rows could not be written: they come again with the next checkpoint, unless newer ones exist.
+    pub fn checkpoint_failed(&mut self, checkpoint: Checkpoint) {
+        let Some(rows) = self.rows.get_mut(usize::from(checkpoint.shard)) else { return };
+        for row in checkpoint.rows {
+            if row.key != self.names.cursor() {
+                rows.entry(row.key).or_insert(row.value);
+            }
+        }
+        self.touch(checkpoint.shard, Dirty::Settled);
+    }
+}
+
+fn window_of(start: &ShardStart) -> Window {
+    let row = &start.cursor;
+    let totals = Totals {
+        acknowledged: row.acknowledged,
+        delivered: row.delivered,
+        parked: row.parked,
+        expired: row.expired,
+        skipped: row.skipped,
+    };
+    let switches: VecDeque<_> =
+        row.switches.iter().map(|switches| (Lsn(switches.from), Arc::new(Switches::from_row(switches)))).collect();
+    let set_aside = start.set_aside.len() as u64;
+    Window::new(Lsn(row.next), Lsn(row.counted), totals, set_aside, switches)
+}
+
+fn cursor_row(window: &Window) -> CursorRow {
+    let totals = window.at_cursor;
+    CursorRow {
+        next: window.cursor().0,
+        counted: window.counted.0,
+        acknowledged: totals.acknowledged,
+        delivered: totals.delivered,
+        parked: totals.parked,
+        expired: totals.expired,
+        skipped: totals.skipped,
+        switches: window.switches.iter().map(|(from, switches)| switches.to_row(*from)).collect(),
+    }
+}
+
+impl Phase {
+    /// Whether the delivery still counts as pending.
+    pub(crate) fn is_pending(self) -> bool {
+        self != Self::Parked
+    }
+}

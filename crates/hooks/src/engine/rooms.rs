@@ -1,0 +1,66 @@
+//! The queues of rooms that have something pending. Names are interned, so that slots stay small.
+
+use std::collections::VecDeque;
+
+use ahash::AHashMap;
+use bytes::Bytes;
+
+/// Names of idle rooms kept, so that a room that speaks again costs no allocation.
+const ROOMS_KEPT: usize = 8_192;
+
+#[derive(Debug, Default)]
+pub(crate) struct Rooms {
+    by_key: AHashMap<Bytes, u32>,
+    rooms: Vec<Room>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    pub(crate) key: Bytes,
+    /// Unsettled deliveries in this room, whatever the order setting.
+    pub(crate) open: usize,
+    pub(crate) in_flight: usize,
+    /// Ordinals in order, with order by room: only the front one may be tried.
+    pub(crate) queue: VecDeque<u64>,
+}
+
+impl Rooms {
+    /// The room with this log key; makes it known.
+    pub(crate) fn intern(&mut self, key: &[u8]) -> u32 {
+        if let Some(index) = self.by_key.get(key) {
+            return *index;
+        }
+        // A copy, because the key handed in may keep a whole batch of records alive.
+        let key = Bytes::copy_from_slice(key);
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.rooms.push(Room::default());
+            u32::try_from(self.rooms.len() - 1).unwrap_or(u32::MAX)
+        });
+        if let Some(room) = self.rooms.get_mut(index as usize) {
+            *room = Room { key: key.clone(), ..Room::default() };
+        }
+        self.by_key.insert(key, index);
+        index
+    }
+
+    pub(crate) fn get(&mut self, index: u32) -> Option<&mut Room> {
+        self.rooms.get_mut(index as usize)
+    }
+
+    /// One delivery of the room is settled. Forgets the room when nothing is left and many names are kept.
+    pub(crate) fn close_one(&mut self, index: u32) {
+        let crowded = self.by_key.len() > ROOMS_KEPT;
+        let Some(room) = self.rooms.get_mut(index as usize) else { return };
+        room.open = room.open.saturating_sub(1);
+        if room.open == 0 && crowded {
+            self.by_key.remove(&room.key);
+            *room = Room::default();
+            self.free.push(index);
+        }
+    }
+
+    pub(crate) fn clear_queues(&mut self) {
+        self.rooms.iter_mut().for_each(|room| room.queue.clear());
+    }
+}

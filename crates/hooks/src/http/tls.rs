@@ -1,0 +1,82 @@
+//! Whom we trust, and who we say we are: rustls configurations of endpoints.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+
+/// Why an endpoint's TLS settings cannot be used. Says which setting; never repeats its content.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsError {
+    #[error("extra roots hold no usable certificate: {0}")]
+    ExtraRoots(String),
+    #[error("client certificate: {0}")]
+    ClientCertificate(String),
+    #[error("client key: {0}")]
+    ClientKey(String),
+    #[error("a client certificate needs its key, and a key its certificate")]
+    HalfOfPair,
+}
+
+/// The roots of the system, read once when the first HTTPS endpoint needs them, and those of the configuration.
+#[derive(Debug, Default)]
+pub struct Roots {
+    system: OnceLock<RootCertStore>,
+    extra_pem: String,
+}
+
+impl Roots {
+    /// `extra_pem`: certificates trusted for every endpoint, beside the system's.
+    pub fn new(extra_pem: String) -> Self {
+        Self { system: OnceLock::new(), extra_pem }
+    }
+
+    /// The configuration of one endpoint.
+    ///
+    /// # Errors
+    /// As [`TlsError`] names them.
+    pub fn client_config(&self, extra_roots: &str, cert: &str, key: &str) -> Result<Arc<ClientConfig>, TlsError> {
+        let mut store = self.system.get_or_init(system_roots).clone();
+        for pem in [self.extra_pem.as_str(), extra_roots].into_iter().filter(|pem| !pem.trim().is_empty()) {
+            let certs = certificates(pem).map_err(TlsError::ExtraRoots)?;
+            if store.add_parsable_certificates(certs).0 == 0 {
+                return Err(TlsError::ExtraRoots("none could be parsed".into()));
+            }
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| TlsError::ExtraRoots(error.to_string()))?
+            .with_root_certificates(store);
+        let mut config = match (cert.trim().is_empty(), key.trim().is_empty()) {
+            (true, true) => builder.with_no_client_auth(),
+            (false, false) => {
+                let certs = certificates(cert).map_err(TlsError::ClientCertificate)?;
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+                    .map_err(|error| TlsError::ClientKey(error.to_string()))?;
+                builder
+                    .with_client_auth_cert(certs, key)
+                    .map_err(|error| TlsError::ClientCertificate(error.to_string()))?
+            }
+            _ => return Err(TlsError::HalfOfPair),
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certs: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let certs = certs.map_err(|error| error.to_string())?;
+    if certs.is_empty() { Err("no certificate in it".into()) } else { Ok(certs) }
+}
+
+fn system_roots() -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    let loaded = rustls_native_certs::load_native_certs();
+    if loaded.certs.is_empty() {
+        tracing::warn!(errors = ?loaded.errors, "no root certificates found on this system; HTTPS endpoints need extra roots");
+    }
+    store.add_parsable_certificates(loaded.certs);
+    store
+}

@@ -1,0 +1,165 @@
+//! Reads one shard's log for one endpoint: into the engine's window while there is space, and ahead of it only to keep
+//! the numbers right. The backlog of an outage stays where it is, in the log.
+
+use std::{sync::Arc, time::Duration};
+
+use roomhook_log::{LogId, Lsn, ReadError, Record, RecordStream};
+use roomhook_room::{CodecError, Endpoint};
+use tokio::sync::watch;
+
+use crate::{plan, shared::Shared};
+
+/// Records planned under one look at the window.
+const CHUNK_RECORDS: usize = 256;
+/// Wait before reading again after the log failed.
+const FAILED_WAIT: Duration = Duration::from_secs(1);
+
+pub(crate) struct Reader {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) shard: u16,
+    pub(crate) endpoints: watch::Receiver<Arc<Vec<Arc<Endpoint>>>>,
+    load: Option<Stream>,
+    ahead: Option<Stream>,
+    /// Of a batch that did not fit: the batch, and the index of the first record that is still to be loaded.
+    rest: Option<(Arc<[Record]>, usize)>,
+}
+
+struct Stream {
+    next: Lsn,
+    records: Box<dyn RecordStream>,
+}
+
+/// Why reading stopped for the moment.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    #[error("record {at} cannot be decoded: {error}")]
+    Record { at: Lsn, error: CodecError },
+}
+
+impl Reader {
+    pub(crate) fn new(shared: Arc<Shared>, shard: u16, endpoints: watch::Receiver<Arc<Vec<Arc<Endpoint>>>>) -> Self {
+        Self { shared, shard, endpoints, load: None, ahead: None, rest: None }
+    }
+
+    /// Reads until the log is closed. Cancel safe: what was not handed to the engine is read again.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let Err(stopped) = self.step().await else { continue };
+            (self.load, self.ahead, self.rest) = (None, None, None);
+            match stopped {
+                Stopped::Log(ReadError::Closed) => return,
+                Stopped::Log(ReadError::Trimmed { first, .. }) => self.trimmed(first),
+                stopped => {
+                    tracing::error!(shard = self.shard, error = %stopped, "webhooks cannot read the log, trying again");
+                    tokio::time::sleep(FAILED_WAIT).await;
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<(), Stopped> {
+        let Some((load_from, counted, space)) = self.shared.core().engine.reading(self.shard) else {
+            return Err(ReadError::NoSuchLog(LogId(self.shard)).into());
+        };
+        if space && let Some((batch, from)) = self.rest.take() {
+            return self.load_chunk(batch, from);
+        }
+        if space && self.load.as_ref().is_none_or(|stream| stream.next != load_from) {
+            self.load = Some(self.open(load_from)?);
+        }
+        let lags = !space || counted > load_from;
+        if !lags {
+            self.ahead = None;
+        } else if self.ahead.as_ref().is_none_or(|stream| stream.next != counted) {
+            self.ahead = Some(self.open(counted)?);
+        }
+        let Some(free) = self.shared.spaces.get(usize::from(self.shard)) else { return Ok(()) };
+        // Both reads are cancel safe by the log's contract, so whichever is ready first may win.
+        tokio::select! {
+            batch = next(&mut self.load), if space => self.load_chunk(batch?, 0),
+            batch = next(&mut self.ahead), if lags => self.count(&batch?),
+            () = free.notified(), if !space => Ok(()),
+        }
+    }
+
+    fn open(&self, from: Lsn) -> Result<Stream, ReadError> {
+        Ok(Stream { next: from, records: self.shared.world.log.read(LogId(self.shard), from)? })
+    }
+
+    /// Hands some records of a batch to the engine, and keeps the rest for when there is space.
+    fn load_chunk(&mut self, batch: Arc<[Record]>, from: usize) -> Result<(), Stopped> {
+        self.follow_endpoint();
+        let to = batch.len().min(from + CHUNK_RECORDS);
+        let chunk = batch.get(from..to).unwrap_or_default();
+        let Some(last) = chunk.last() else { return Ok(()) };
+        let next = last.lsn.next();
+        let settings = self.shared.settings.load_full();
+        let switches = self.shared.core().engine.switches(self.shard);
+        let mut owed = Vec::new();
+        for record in chunk {
+            let Some(switches) = switches.at(record.lsn) else { continue };
+            let of_record = plan::owed(record, settings.endpoint.app.0, switches, settings.style);
+            owed.append(&mut of_record.map_err(|error| Stopped::Record { at: record.lsn, error })?);
+        }
+        let wakes = self.shared.core().engine.load(self.shard, owed, next);
+        if let Some(stream) = &mut self.load {
+            // The stream itself is at the end of the batch; positions are compared again only when the rest is loaded.
+            stream.next = next;
+        }
+        self.shared.wake(wakes);
+        self.rest = (to < batch.len()).then_some((batch, to));
+        Ok(())
+    }
+
+    fn count(&mut self, batch: &[Record]) -> Result<(), Stopped> {
+        self.follow_endpoint();
+        let Some(last) = batch.last() else { return Ok(()) };
+        let app = self.shared.settings.load().endpoint.app.0;
+        let switches = self.shared.core().engine.switches(self.shard);
+        let mut owed = 0;
+        for record in batch {
+            let Some(switches) = switches.at(record.lsn) else { continue };
+            let of_record = plan::count(record, app, switches);
+            owed += of_record.map_err(|error| Stopped::Record { at: record.lsn, error })?;
+        }
+        let next = last.lsn.next();
+        self.shared.core().engine.count(self.shard, owed as u64, next);
+        if let Some(stream) = &mut self.ahead {
+            stream.next = next;
+        }
+        Ok(())
+    }
+
+    /// Looks whether the endpoint was changed, before judging records that may have come after the change.
+    fn follow_endpoint(&mut self) {
+        if !self.endpoints.has_changed().unwrap_or(false) {
+            return;
+        }
+        let endpoints = self.endpoints.borrow_and_update().clone();
+        let own = self.shared.settings.load();
+        let found = endpoints.iter().find(|other| {
+            other.app == own.endpoint.app && other.id == own.endpoint.id && other.generation == own.endpoint.generation
+        });
+        if let Some(endpoint) = found {
+            self.shared.configure(endpoint.clone());
+        }
+    }
+
+    fn trimmed(&self, first: Lsn) {
+        let lost = self.shared.core().engine.trimmed(self.shard, first);
+        let endpoint = &self.shared.settings.load().endpoint;
+        tracing::error!(
+            app = endpoint.app.0, endpoint = endpoint.id.0, shard = self.shard, %first, records = lost,
+            "retention dropped records before this endpoint got them; what was owed of them is expired"
+        );
+    }
+}
+
+async fn next(stream: &mut Option<Stream>) -> Result<Arc<[Record]>, ReadError> {
+    match stream {
+        Some(stream) => stream.records.next_batch().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,180 @@
+//! What webhooks keep beside each shard's log: a cursor per endpoint, and the exceptions behind it. One byte of version,
+//! then Protobuf; an unknown version stops the endpoint instead of guessing.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use roomhook_log::Lsn;
+use roomhook_room::{AppId, EndpointId};
+
+use crate::engine::EventPos;
+
+const VERSION: u8 = 1;
+
+/// Where an endpoint stands in a shard, with the numbers as of there.
+#[derive(Clone, PartialEq, Message)]
+pub struct CursorRow {
+    /// First record that is not settled.
+    #[prost(uint64, tag = "1")]
+    pub next: u64,
+    /// First record that was not counted yet.
+    #[prost(uint64, tag = "2")]
+    pub counted: u64,
+    #[prost(uint64, tag = "3")]
+    pub acknowledged: u64,
+    #[prost(uint64, tag = "4")]
+    pub delivered: u64,
+    #[prost(uint64, tag = "5")]
+    pub parked: u64,
+    #[prost(uint64, tag = "6")]
+    pub expired: u64,
+    #[prost(uint64, tag = "7")]
+    pub skipped: u64,
+    /// What was switched on from which record on.
+    #[prost(message, repeated, tag = "8")]
+    pub switches: Vec<SwitchesRow>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct SwitchesRow {
+    #[prost(uint64, tag = "1")]
+    pub from: u64,
+    #[prost(bool, tag = "2")]
+    pub has_url: bool,
+    #[prost(string, repeated, tag = "3")]
+    pub commands: Vec<String>,
+    #[prost(string, tag = "4")]
+    pub room_prefix: String,
+}
+
+/// A delivery behind the cursor that is not delivered: set aside, or parked.
+#[derive(Clone, PartialEq, Message)]
+pub struct ExceptionRow {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub room: Bytes,
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    #[prost(uint64, tag = "3")]
+    pub at: u64,
+    #[prost(uint32, tag = "4")]
+    pub attempts: u32,
+    #[prost(uint32, tag = "5")]
+    pub tries: u32,
+    /// For how long it has been failing while its endpoint was not paused.
+    #[prost(uint64, tag = "6")]
+    pub failing_ms: u64,
+    #[prost(uint64, tag = "7")]
+    pub retry_at: u64,
+    #[prost(bool, tag = "8")]
+    pub parked: bool,
+    #[prost(uint32, tag = "9")]
+    pub status: u32,
+}
+
+/// A row that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RowError {
+    #[error("row is empty")]
+    Empty,
+    #[error("row has version {0}, this release knows {VERSION}")]
+    Version(u8),
+    #[error("row is damaged: {0}")]
+    Damaged(String),
+}
+
+macro_rules! versioned {
+    ($row:ty) => {
+        impl $row {
+            pub fn to_bytes(&self) -> Bytes {
+                let mut bytes = BytesMut::with_capacity(1 + self.encoded_len());
+                bytes.put_u8(VERSION);
+                bytes.put_slice(&self.encode_to_vec());
+                bytes.freeze()
+            }
+
+            /// # Errors
+            /// When the bytes were not written by [`Self::to_bytes`] of this or an older release.
+            pub fn from_bytes(bytes: &[u8]) -> Result<Self, RowError> {
+                match bytes.split_first() {
+                    None => Err(RowError::Empty),
+                    Some((&VERSION, rest)) => Self::decode(rest).map_err(|error| RowError::Damaged(error.to_string())),
+                    Some((&version, _)) => Err(RowError::Version(version)),
+                }
+            }
+        }
+    };
+}
+versioned!(CursorRow);
+versioned!(ExceptionRow);
+
+/// The keys of one endpoint's rows.
+///
+/// `kind (1) | app (4) | generation (8) | length of id (2) | id | [record (8) | index (4)]`, numbers big-endian.
+#[derive(Clone, Debug)]
+pub struct Names {
+    tail: Bytes,
+}
+
+impl Names {
+    pub fn new(app: AppId, id: &EndpointId, generation: u64) -> Self {
+        let mut tail = BytesMut::with_capacity(14 + id.0.len());
+        tail.put_u32(app.0);
+        tail.put_u64(generation);
+        tail.put_u16(u16::try_from(id.0.len()).unwrap_or(u16::MAX));
+        tail.put_slice(id.0.as_bytes());
+        Self { tail: tail.freeze() }
+    }
+
+    pub fn cursor(&self) -> Bytes {
+        self.key(b'c', None)
+    }
+
+    /// What all exceptions of the endpoint begin with.
+    pub fn exceptions(&self) -> Bytes {
+        self.key(b'x', None)
+    }
+
+    pub fn exception(&self, pos: EventPos) -> Bytes {
+        self.key(b'x', Some(pos))
+    }
+
+    /// Reads the position back from an exception's key.
+    pub fn position(key: &[u8]) -> Option<EventPos> {
+        let (rest, index) = key.split_last_chunk::<4>()?;
+        let (_, lsn) = rest.split_last_chunk::<8>()?;
+        Some(EventPos { lsn: Lsn(u64::from_be_bytes(*lsn)), index: u32::from_be_bytes(*index) })
+    }
+
+    fn key(&self, kind: u8, pos: Option<EventPos>) -> Bytes {
+        let mut key = BytesMut::with_capacity(1 + self.tail.len() + 12);
+        key.put_u8(kind);
+        key.put_slice(&self.tail);
+        if let Some(pos) = pos {
+            key.put_u64(pos.lsn.0);
+            key.put_u32(pos.index);
+        }
+        key.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_read_back_and_unknown_versions_are_refused() {
+        let row = CursorRow { next: 7, counted: 9, acknowledged: 5, delivered: 3, ..CursorRow::default() };
+        assert_eq!(CursorRow::from_bytes(&row.to_bytes()), Ok(row));
+        assert_eq!(CursorRow::from_bytes(&[9, 1]), Err(RowError::Version(9)));
+        assert_eq!(ExceptionRow::from_bytes(&[]), Err(RowError::Empty));
+        assert!(matches!(ExceptionRow::from_bytes(&[1, 255]), Err(RowError::Damaged(_))));
+    }
+
+    #[test]
+    fn endpoints_never_share_keys_and_positions_read_back() {
+        let pos = EventPos { lsn: Lsn(5), index: 2 };
+        let one = Names::new(AppId(1), &EndpointId("a".into()), 1);
+        let two = Names::new(AppId(1), &EndpointId("ab".into()), 1);
+        assert!(!two.exception(pos).starts_with(&one.exceptions()));
+        assert_eq!(Names::position(&one.exception(pos)), Some(pos));
+    }
+}

@@ -1,0 +1,107 @@
+//! A sender: a task that owns one connection and posts one delivery after the other, as the engine hands them out.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use roomhook_log::{LogId, ReadError};
+
+use crate::{
+    engine::{Content, DeliveryId, Job},
+    http::{Channel, Report, SendError},
+    plan,
+    settings::{Destination, Settings},
+    shared::{Outcome, Shared, World},
+};
+
+/// Sends until the endpoint has had nothing to send for a while, or is stopping. Aborting it leaves its delivery in
+/// flight for ever, so that is done only when the whole endpoint goes.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut channel = shared.world.transport.channel();
+    let mut next = shared.next_job();
+    loop {
+        match next.take() {
+            Some(job) => {
+                let settings = shared.settings.load_full();
+                let outcome = attempt(&shared.world, &settings, channel.as_mut(), &job, None).await;
+                next = shared.settle(&job, &outcome);
+            }
+            None if shared.is_stopping() => return,
+            None => match wait(&shared, channel.as_mut()).await {
+                Waited::Woken(job) => next = job.map(|job| *job),
+                Waited::TooLong => return,
+            },
+        }
+    }
+}
+
+enum Waited {
+    Woken(Option<Box<Job>>),
+    TooLong,
+}
+
+/// Waits for work, keeping an eye on the idle connection.
+async fn wait(shared: &Shared, channel: &mut dyn Channel) -> Waited {
+    let mut notified = std::pin::pin!(shared.work.notified());
+    // Listening before looking once more, so that no wake-up falls between the two.
+    notified.as_mut().enable();
+    shared.idle_senders.fetch_add(1, Ordering::AcqRel);
+    let waited = match shared.next_job() {
+        Some(job) => Waited::Woken(Some(Box::new(job))),
+        None if shared.is_stopping() => Waited::TooLong,
+        None => tokio::select! {
+            () = notified => Waited::Woken(None),
+            () = channel.closed() => Waited::Woken(None),
+            () = tokio::time::sleep(shared.world.config.idle) => Waited::TooLong,
+        },
+    };
+    shared.idle_senders.fetch_sub(1, Ordering::AcqRel);
+    match waited {
+        Waited::Woken(None) => Waited::Woken(shared.next_job().map(Box::new)),
+        waited => waited,
+    }
+}
+
+/// Makes one attempt. `elsewhere` sends it to another URL than the endpoint's.
+pub(crate) async fn attempt(
+    world: &World,
+    settings: &Settings,
+    channel: &mut dyn Channel,
+    job: &Job,
+    elsewhere: Option<&Destination>,
+) -> Outcome {
+    let fetched;
+    let content = match &job.content {
+        Some(content) => content,
+        None => match fetch(world, settings, job.id).await {
+            Ok(Some(content)) => {
+                fetched = content;
+                &fetched
+            }
+            Ok(None) => return Outcome::Gone,
+            Err(error) => {
+                tracing::warn!(shard = job.id.shard, lsn = %job.id.pos.lsn, %error, "cannot read an event to send it again");
+                return Outcome::Untried;
+            }
+        },
+    };
+    match settings.request(job, content, elsewhere, world.now()) {
+        Ok(request) => Outcome::Answered(channel.send(&request).await),
+        Err(reason) => Outcome::Answered(Report::failed(SendError::Settings(reason))),
+    }
+}
+
+/// Reads the content of an event again. `None`: retention has dropped it.
+async fn fetch(world: &World, settings: &Settings, id: DeliveryId) -> Result<Option<Content>, ReadError> {
+    let log = LogId(id.shard);
+    let mut stream = world.log.read(log, id.pos.lsn)?;
+    let batch = match stream.next_batch().await {
+        Ok(batch) => batch,
+        Err(ReadError::Trimmed { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Some(record) = batch.first().filter(|record| record.lsn == id.pos.lsn) else { return Ok(None) };
+    plan::content_at(record, id.pos.index, settings.style).map_err(|error| ReadError::Corrupt {
+        log,
+        at: id.pos.lsn,
+        reason: error.to_string(),
+    })
+}

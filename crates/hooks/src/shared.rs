@@ -1,0 +1,192 @@
+//! What the tasks of one endpoint share: the engine behind the only lock of the delivery path, and who to wake.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, MutexGuard};
+use roomhook_log::{LogRead, Rows};
+use roomhook_room::{Endpoint, UnixMillis};
+use tokio::sync::Notify;
+
+use crate::{
+    config::Config,
+    endpoint::checkpoint_is_due,
+    engine::{Engine, Failed, Job, Verdict, Wakes},
+    http::{Report, Roots, Transport},
+    retry::millis,
+    settings::Settings,
+    telemetry::Tally,
+    trail::{Attempt, Trail},
+};
+
+/// Tells the time, in Unix milliseconds.
+pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
+
+/// What every endpoint's tasks use and none of them owns.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) log: Arc<dyn LogRead>,
+    pub(crate) rows: Arc<dyn Rows>,
+    pub(crate) shards: u16,
+    pub(crate) config: Arc<Config>,
+    pub(crate) roots: Arc<Roots>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) clock: Clock,
+}
+
+impl World {
+    pub(crate) fn now(&self) -> u64 {
+        (self.clock)().0
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("shards", &self.shards).field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// The state of one endpoint.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) engine: Engine,
+    pub(crate) trail: Trail,
+    pub(crate) tally: Tally,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) world: World,
+    pub(crate) settings: ArcSwap<Settings>,
+    core: Mutex<Core>,
+    /// Senders wait here for something to send.
+    pub(crate) work: Notify,
+    /// The keeper waits here for nearer timers and for the wish for more senders.
+    pub(crate) keeper: Notify,
+    /// The checkpointer waits here for a thousand settled deliveries.
+    pub(crate) checkpoint: Notify,
+    /// Readers wait here for space in their shard's window.
+    pub(crate) spaces: Vec<Notify>,
+    pub(crate) idle_senders: AtomicUsize,
+    pub(crate) stopping: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(world: World, settings: Settings, engine: Engine) -> Self {
+        let spaces = (0..world.shards).map(|_| Notify::new()).collect();
+        Self {
+            world,
+            settings: ArcSwap::from_pointee(settings),
+            core: Mutex::new(Core { engine, trail: Trail::default(), tally: Tally::default() }),
+            work: Notify::new(),
+            keeper: Notify::new(),
+            checkpoint: Notify::new(),
+            spaces,
+            idle_senders: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Takes over a changed endpoint, for all that is sent from now on.
+    pub(crate) fn configure(&self, endpoint: Arc<Endpoint>) {
+        let previous = self.settings.load_full();
+        if previous.endpoint == endpoint {
+            return;
+        }
+        let settings = Settings::new(endpoint, &self.world.config, &self.world.roots, Some(&previous));
+        let wakes = {
+            let mut core = self.core();
+            // Two readers may bring the same change at once; the settings are swapped under the lock so that the engine
+            // and they never disagree.
+            core.engine.switch(&settings.switches);
+            let wakes = core.engine.configure(settings.policy.clone(), self.world.now());
+            self.settings.store(Arc::new(settings));
+            wakes
+        };
+        self.wake(wakes);
+    }
+
+    pub(crate) fn next_job(&self) -> Option<Job> {
+        if self.is_stopping() {
+            return None;
+        }
+        self.core().engine.next(self.world.now())
+    }
+
+    /// Settles an attempt and takes the next one, under one lock.
+    pub(crate) fn settle(&self, job: &Job, outcome: &Outcome) -> Option<Job> {
+        let now = self.world.now();
+        let mut core = self.core();
+        if let Outcome::Answered(report) = outcome {
+            let failed = !report.is_acknowledged();
+            core.tally.record(job, report, now);
+            core.trail.record(Attempt::of(job, report, now), failed);
+        }
+        let wakes = core.engine.settle(job, outcome.verdict(), now);
+        let next = if self.is_stopping() { None } else { core.engine.next(now) };
+        let checkpoint_due = checkpoint_is_due(&core.engine);
+        drop(core);
+        self.wake(wakes);
+        if checkpoint_due {
+            self.checkpoint.notify_one();
+        }
+        next
+    }
+
+    pub(crate) fn wake(&self, wakes: Wakes) {
+        let idle = self.idle_senders.load(Ordering::Acquire);
+        for _ in 0..wakes.ready.min(idle) {
+            self.work.notify_one();
+        }
+        if wakes.keeper || wakes.ready > idle {
+            self.keeper.notify_one();
+        }
+        if let Some(space) = wakes.space.and_then(|shard| self.spaces.get(usize::from(shard))) {
+            space.notify_one();
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Answered(Report),
+    /// The event is not in the log any more.
+    Gone,
+    /// Our own storage failed before anything was sent.
+    Untried,
+}
+
+impl Outcome {
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Gone => Verdict::Gone,
+            Self::Untried => Verdict::Untried,
+            Self::Answered(report) if report.is_acknowledged() => Verdict::Acknowledged,
+            Self::Answered(report) => Verdict::Failed(Failed {
+                connecting: report.result.as_ref().is_err_and(|error| error.is_connecting()),
+                retry_after_ms: report.retry_after.map(millis),
+                status: report.result.as_ref().copied().unwrap_or(0),
+            }),
+        }
+    }
+}
+
+/// From now to a time of the clock.
+pub(crate) fn until(at: u64, now: u64) -> Duration {
+    Duration::from_millis(at.saturating_sub(now))
+}

@@ -1,0 +1,201 @@
+//! Follows the directory of endpoints: starts what is new, stops what is gone.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use parking_lot::RwLock;
+use prometheus_client::registry::Registry;
+use roomhook_log::{LogId, LogRead, Row, Rows};
+use roomhook_room::{AppId, Endpoint, EndpointId};
+use tokio::{
+    sync::{oneshot, watch},
+    task::{JoinHandle, JoinSet},
+    time::Instant,
+};
+
+use crate::{
+    config::Config,
+    endpoint::{Endpoints, Running},
+    handle::Handle,
+    http::{Guard, HttpTransport, Roots, SystemResolver, Transport},
+    rows::Names,
+    shared::{Clock, Shared, World},
+    telemetry,
+};
+
+/// Wait before an endpoint that could not be started is tried again.
+const START_AGAIN: Duration = Duration::from_secs(1);
+/// Rows of a deleted endpoint removed per call.
+const SWEEP_ROWS: usize = 1_000;
+
+/// Names a running endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointName {
+    pub app: AppId,
+    pub id: EndpointId,
+}
+
+/// The endpoints that are running, for handles and metrics.
+pub(crate) type Roster = Arc<RwLock<BTreeMap<EndpointName, Arc<Shared>>>>;
+
+/// Webhooks, running.
+#[derive(Debug)]
+pub struct Hooks {
+    pub handle: Handle,
+    stop: oneshot::Sender<Instant>,
+    task: JoinHandle<()>,
+}
+
+impl Hooks {
+    /// Stops sending, waits for attempts in flight, writes all cursors. What is not done by then is cut off, which may
+    /// repeat deliveries after the next start.
+    pub async fn shutdown(self, within: Duration) {
+        // A supervisor that is gone already has nothing left to stop.
+        let _ = self.stop.send(Instant::now() + within);
+        let _ = self.task.await;
+    }
+}
+
+/// Starts webhooks over HTTP. `endpoints` is followed as it changes.
+pub fn start(
+    log: Arc<dyn LogRead>,
+    rows: Arc<dyn Rows>,
+    shards: u16,
+    endpoints: watch::Receiver<Arc<Vec<Arc<Endpoint>>>>,
+    config: Config,
+    clock: Clock,
+    metrics: &mut Registry,
+) -> Hooks {
+    let guard = Guard::new(config.allow.clone());
+    let transport = Arc::new(HttpTransport::new(Arc::new(SystemResolver), guard));
+    start_with(transport, log, rows, shards, endpoints, config, clock, metrics)
+}
+
+/// As [`start`], over any transport.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the wiring of a process is one call made once, with a name for each part"
+)]
+pub fn start_with(
+    transport: Arc<dyn Transport>,
+    log: Arc<dyn LogRead>,
+    rows: Arc<dyn Rows>,
+    shards: u16,
+    endpoints: watch::Receiver<Arc<Vec<Arc<Endpoint>>>>,
+    config: Config,
+    clock: Clock,
+    metrics: &mut Registry,
+) -> Hooks {
+    let roots = Arc::new(Roots::new(config.extra_roots_pem.clone()));
+    let world = World { log, rows, shards, config: Arc::new(config), roots, transport, clock };
+    let roster = Roster::default();
+    telemetry::register(metrics, roster.clone(), world.clock.clone());
+    let handle = Handle::new(roster.clone(), world.clone());
+    let (stop, stopped) = oneshot::channel();
+    let supervisor = Supervisor { world, endpoints, roster, running: BTreeMap::new(), sweeps: JoinSet::new() };
+    // Whoever shuts down awaits this task; if it panics, `shutdown` returns and the process goes on without webhooks.
+    let task = tokio::spawn(supervisor.run(stopped));
+    Hooks { handle, stop, task }
+}
+
+struct Supervisor {
+    world: World,
+    endpoints: Endpoints,
+    roster: Roster,
+    running: BTreeMap<EndpointName, Running>,
+    /// Removals of the rows of deleted endpoints.
+    sweeps: JoinSet<()>,
+}
+
+impl Supervisor {
+    async fn run(mut self, mut stopped: oneshot::Receiver<Instant>) {
+        let deadline = loop {
+            let wanted = self.endpoints.borrow_and_update().clone();
+            let complete = self.reconcile(&wanted).await;
+            while self.sweeps.try_join_next().is_some() {}
+            tokio::select! {
+                deadline = &mut stopped => break deadline.unwrap_or_else(|_| Instant::now()),
+                changed = self.endpoints.changed() => if changed.is_err() {
+                    break (&mut stopped).await.unwrap_or_else(|_| Instant::now());
+                },
+                () = tokio::time::sleep(START_AGAIN), if !complete => {}
+            }
+        };
+        let stops: JoinSet<()> =
+            std::mem::take(&mut self.running).into_values().map(|running| running.stop(deadline)).collect();
+        stops.join_all().await;
+        self.roster.write().clear();
+    }
+
+    /// Makes what runs what is wanted. False when something could not be started.
+    async fn reconcile(&mut self, wanted: &[Arc<Endpoint>]) -> bool {
+        let gone: Vec<EndpointName> = self
+            .running
+            .iter()
+            .filter(|(_, running)| !is_wanted(running, wanted))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in gone {
+            self.remove(&name).await;
+        }
+        let mut complete = true;
+        for endpoint in wanted {
+            let name = EndpointName { app: endpoint.app, id: endpoint.id.clone() };
+            match self.running.get(&name) {
+                Some(running) => running.shared.configure(endpoint.clone()),
+                None => complete &= self.add(name, endpoint.clone()).await,
+            }
+        }
+        complete
+    }
+
+    async fn add(&mut self, name: EndpointName, endpoint: Arc<Endpoint>) -> bool {
+        match Running::start(&self.world, endpoint, &self.endpoints).await {
+            Ok(running) => {
+                self.roster.write().insert(name.clone(), running.shared.clone());
+                self.running.insert(name, running);
+                true
+            }
+            Err(error) => {
+                tracing::error!(app = name.app.0, endpoint = name.id.0, %error, "cannot start webhooks, trying again");
+                false
+            }
+        }
+    }
+
+    async fn remove(&mut self, name: &EndpointName) {
+        self.roster.write().remove(name);
+        let Some(running) = self.running.remove(name) else { return };
+        let generation = running.shared.settings.load().endpoint.generation;
+        running.abandon().await;
+        self.sweeps.spawn(sweep(self.world.clone(), Names::new(name.app, &name.id, generation)));
+    }
+}
+
+fn is_wanted(running: &Running, wanted: &[Arc<Endpoint>]) -> bool {
+    let own = &running.shared.settings.load().endpoint;
+    wanted.iter().any(|other| other.app == own.app && other.id == own.id && other.generation == own.generation)
+}
+
+/// Removes all rows of a deleted endpoint. If it fails half-way, what is left is never read again: generations are not reused.
+async fn sweep(world: World, names: Names) {
+    for shard in 0..world.shards {
+        let log = LogId(shard);
+        loop {
+            let found = match world.rows.scan(log, &names.exceptions(), None, SWEEP_ROWS).await {
+                Ok(found) => found,
+                Err(error) => return tracing::warn!(shard, %error, "cannot remove rows of a deleted endpoint"),
+            };
+            let last = found.len() < SWEEP_ROWS;
+            let mut rows: Vec<Row> = found.into_iter().map(|(key, _)| Row { key, value: None }).collect();
+            if last {
+                rows.push(Row { key: names.cursor(), value: None });
+            }
+            if let Err(error) = world.rows.put(log, rows).await {
+                return tracing::warn!(shard, %error, "cannot remove rows of a deleted endpoint");
+            }
+            if last {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A memory log with rooms in it, a directory of endpoints, and webhooks running over them.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use prometheus_client::registry::Registry;
+use roomhook_hooks::{Config, Hooks, retry::RetryPolicy};
+use roomhook_log::{Claim, Key, LogAppend, LogId, MemoryLog, NewRecord, NodeId};
+use roomhook_room::{
+    AppId, Draft, Endpoint, EndpointId, Event, Message, MsgId, MsgSeq, Origin, Platform, Priority, RoomId, RoomKey,
+    Start, UnixMillis, UserId, encode_record,
+};
+use tokio::sync::watch;
+
+pub(crate) const APP: AppId = AppId(1_400_000_001);
+pub(crate) const AFTER_SEND: &str = "Group.CallbackAfterSendMsg";
+
+pub(crate) fn now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("clock");
+    UnixMillis(u64::try_from(since.as_millis()).expect("time"))
+}
+
+/// An endpoint at the URL, with after-send switched on, that owes everything from now on.
+pub(crate) fn endpoint(url: &str) -> Endpoint {
+    Endpoint {
+        app: APP,
+        id: EndpointId(EndpointId::DEFAULT.into()),
+        url: url.into(),
+        commands: vec![AFTER_SEND.into()],
+        token: None,
+        signing_secrets: Vec::new(),
+        room_prefix: String::new(),
+        event_time_as_string: false,
+        extra_fields: false,
+        order: None,
+        retry: None,
+        timeout_ms: None,
+        concurrency: None,
+        extra_roots_pem: String::new(),
+        client_cert_pem: String::new(),
+        client_key_pem: String::new(),
+        paused: false,
+        start: Start::Oldest,
+        generation: 1,
+        created_at: UnixMillis(0),
+    }
+}
+
+/// Quick retries, and loopback allowed.
+pub(crate) fn config() -> Config {
+    Config {
+        allow: vec!["127.0.0.0/8".parse().expect("net")],
+        retry: RetryPolicy {
+            first: Duration::from_millis(20),
+            max: Duration::from_millis(200),
+            ..RetryPolicy::default()
+        },
+        timeout: Duration::from_millis(500),
+        checkpoint_every: Duration::from_millis(20),
+        ..Config::default()
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) log: Arc<MemoryLog>,
+    pub(crate) shards: u16,
+    pub(crate) config: Config,
+    claims: Vec<Claim>,
+    seqs: HashMap<String, u64>,
+    endpoints: watch::Sender<Arc<Vec<Arc<Endpoint>>>>,
+    hooks: Option<Hooks>,
+    pub(crate) registry: Registry,
+}
+
+impl World {
+    pub(crate) async fn new(endpoints: Vec<Endpoint>) -> Self {
+        Self::with(config(), endpoints).await
+    }
+
+    pub(crate) async fn with(config: Config, endpoints: Vec<Endpoint>) -> Self {
+        let mut world = Self::stopped(config, endpoints).await;
+        world.start();
+        world
+    }
+
+    /// A world whose webhooks do not run yet.
+    pub(crate) async fn stopped(config: Config, endpoints: Vec<Endpoint>) -> Self {
+        let shards = 2;
+        let log = Arc::new(MemoryLog::new(shards));
+        let mut claims = Vec::new();
+        for shard in 0..shards {
+            claims.push(log.claim(LogId(shard), NodeId(1)).await.expect("claim"));
+        }
+        let (endpoints, _) = watch::channel(Arc::new(endpoints.into_iter().map(Arc::new).collect()));
+        Self {
+            log,
+            shards,
+            config,
+            claims,
+            seqs: HashMap::new(),
+            endpoints,
+            hooks: None,
+            registry: Registry::default(),
+        }
+    }
+
+    pub(crate) fn start(&mut self) {
+        self.registry = Registry::default();
+        let hooks = roomhook_hooks::start(
+            self.log.clone(),
+            self.log.clone(),
+            self.shards,
+            self.endpoints.subscribe(),
+            self.config.clone(),
+            Arc::new(now),
+            &mut self.registry,
+        );
+        self.hooks = Some(hooks);
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        if let Some(hooks) = self.hooks.take() {
+            hooks.shutdown(Duration::from_secs(5)).await;
+        }
+    }
+
+    pub(crate) fn hooks(&self) -> &roomhook_hooks::Handle {
+        &self.hooks.as_ref().expect("running").handle
+    }
+
+    pub(crate) fn configure(&self, endpoints: Vec<Endpoint>) {
+        self.endpoints.send_replace(Arc::new(endpoints.into_iter().map(Arc::new).collect()));
+    }
+
+    /// Appends a message to a room; returns its `MsgSeq`.
+    pub(crate) async fn say(&mut self, room: &str, text: &str) -> u64 {
+        self.say_with(room, text, |_| {}).await
+    }
+
+    pub(crate) async fn say_with(&mut self, room: &str, text: &str, change: impl FnOnce(&mut Draft)) -> u64 {
+        let seq = self.seqs.get(room).copied().unwrap_or(0) + 1;
+        let mut draft = draft(text);
+        change(&mut draft);
+        let event = Event::MessageSent(Message { seq: MsgSeq(seq), at: now(), draft });
+        self.append(room, &[event]).await.expect("append");
+        self.seqs.insert(room.into(), seq);
+        seq
+    }
+
+    pub(crate) async fn append(&mut self, room: &str, events: &[Event]) -> Result<(), roomhook_log::AppendError> {
+        let key = RoomKey { app: APP, room: RoomId::new(room).expect("room id") };
+        let shard = usize::try_from(key.stable_hash() % u64::from(self.shards)).expect("shard");
+        let record = NewRecord { key: Key(key.to_bytes()), at_ms: now().0, payload: encode_record(events) };
+        self.log.append(&mut self.claims[shard], vec![record], Vec::new()).await.map(|_| ())
+    }
+}
+
+pub(crate) fn draft(text: &str) -> Draft {
+    Draft {
+        from: user("ana_k"),
+        operator: user("ana_k"),
+        origin: Origin { platform: Platform::Web, client_ip: [203, 0, 113, 24].into() },
+        random: 2_874_610_953,
+        dedup: true,
+        msg_id: MsgId { account: 144_115_289_000_012_345, secs: 1_767_225_663, random: 2_874_610_953 },
+        priority: Priority::Normal,
+        body: Bytes::from(format!(r#"[{{"MsgType":"TIMTextElem","MsgContent":{{"Text":"{text}"}}}}]"#)),
+        custom_data: Bytes::from_static(br#""""#),
+        forbid_after_hook: false,
+    }
+}
+
+pub(crate) fn user(id: &str) -> UserId {
+    UserId::new(id).expect("user id")
+}

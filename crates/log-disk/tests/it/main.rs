@@ -1,4 +1,0 @@
-//! The embedded log keeps the contract, survives being killed, and refuses to start on damage.
-
-mod contract;
-mod store;

@@ -1,3 +1,0 @@
-//! Stories about the real server, told through processes of others.
-
-mod imports;
