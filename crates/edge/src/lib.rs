@@ -6,5 +6,6 @@
 pub mod listener;
 
 pub mod apps;
+pub mod auth;
 
 pub mod telemetry;

@@ -201,7 +201,7 @@ fn record_bytes(record: &Record) -> usize {
 /// A place in a log: the [`RecordStream`] of every backend.
 pub struct TailStream<C> {
     tail: Arc<Tail>,
-    cold: C,
+    cold: Arc<C>,
     head: watch::Receiver<Head>,
     next: Lsn,
 }
@@ -215,7 +215,7 @@ impl<C> std::fmt::Debug for TailStream<C> {
 impl<C: ColdRead> TailStream<C> {
     /// Reads from `from` on. A position beyond the end waits until the log has grown to it.
     #[must_use]
-    pub fn new(tail: Arc<Tail>, cold: C, from: Lsn) -> Self {
+    pub fn new(tail: Arc<Tail>, cold: Arc<C>, from: Lsn) -> Self {
         let head = tail.head.subscribe();
         Self { tail, cold, head, next: from }
     }

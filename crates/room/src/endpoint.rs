@@ -87,6 +87,35 @@ pub enum Start {
     Oldest,
 }
 
+impl Endpoint {
+    /// An endpoint with nothing set: no URL, no commands, no secrets, every policy as the configuration says.
+    #[must_use]
+    pub fn new(app: AppId, id: EndpointId) -> Self {
+        Self {
+            app,
+            id,
+            url: String::new(),
+            commands: Vec::new(),
+            token: None,
+            signing_secrets: Vec::new(),
+            room_prefix: String::new(),
+            event_time_as_string: false,
+            extra_fields: false,
+            order: None,
+            retry: None,
+            timeout_ms: None,
+            concurrency: None,
+            extra_roots_pem: String::new(),
+            client_cert_pem: String::new(),
+            client_key_pem: String::new(),
+            paused: false,
+            start: Start::default(),
+            generation: 0,
+            created_at: UnixMillis(0),
+        }
+    }
+}
+
 impl std::fmt::Debug for Endpoint {
     /// Secrets stay out of logs.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,1 +1,42 @@
-//! .
+//! The owner of a shard, and how to reach it.
+//!
+//! Each shard has one task that owns its rooms and is the only writer of its log. It takes whatever waits in its inbox,
+//! decides all of it with the pure code of `roomhook-room`, appends the outcome in one commit, and only then answers.
+//! What arrives meanwhile forms the next batch: that is the group commit. The directory (accounts, endpoints) works the
+//! same way on a log of its own.
+//!
+//! This crate knows neither JSON nor sockets, and no log by name.
+
+mod config;
+mod error;
+mod request;
+mod router;
+mod start;
+
+mod owner;
+
+mod batch;
+mod cache;
+mod replay;
+mod rows;
+
+mod supervisor;
+
+mod directory;
+
+mod history;
+mod tail;
+
+mod telemetry;
+
+pub use config::{Clock, Config};
+pub use directory::{Account, Directory, ImportAccount};
+pub use error::{ExecuteError, StartError};
+pub use history::{History, HistoryError, Range};
+pub use request::RoomView;
+pub use router::Router;
+pub use start::{Shards, start};
+pub use tail::{TailHub, shard_of};
+
+// What a tail hands out, so that doors need not know the log.
+pub use roomhook_log::{Bounds, Key, LogId, Lsn, NodeId, ReadError, Record, RecordStream};

@@ -68,11 +68,13 @@ impl Family {
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Code {
+    /// `ErrorCode`.
     pub number: i32,
     /// Name of the constant in this module.
     pub name: &'static str,
     /// What it means, lower case, no full stop; a good default for `ErrorInfo`.
     pub text: &'static str,
+    /// Which APIs give it.
     pub family: Family,
 }
 

@@ -30,7 +30,9 @@ use crate::codes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum ActionStatus {
+    /// `OK`.
     Ok,
+    /// `FAIL`.
     Fail,
 }
 
@@ -38,8 +40,9 @@ pub enum ActionStatus {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{info} ({code})")]
 pub struct Failure {
-    /// One of [`codes`], or a webhook's own code.
+    /// `ErrorCode`: one of [`codes`], or a webhook's own code.
     pub code: i32,
+    /// `ErrorInfo`.
     pub info: Cow<'static, str>,
 }
 
@@ -59,10 +62,13 @@ impl Failure {
 /// An answer of a Chat API (`group_open_http_svc`, `im_open_login_svc`): the payload lies at the top level.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChatAnswer<T> {
+    /// `ActionStatus`.
     #[serde(rename = "ActionStatus")]
     pub action_status: ActionStatus,
+    /// `ErrorInfo`.
     #[serde(rename = "ErrorInfo")]
     pub error_info: Cow<'static, str>,
+    /// `ErrorCode`.
     #[serde(rename = "ErrorCode")]
     pub error_code: i32,
     /// Absent when the call failed or has nothing to say.
@@ -71,6 +77,7 @@ pub struct ChatAnswer<T> {
 }
 
 impl<T> ChatAnswer<T> {
+    /// Success with a payload.
     pub const fn ok(payload: T) -> Self {
         Self::make(ActionStatus::Ok, 0, Cow::Borrowed(""), Some(payload))
     }
@@ -81,6 +88,7 @@ impl<T> ChatAnswer<T> {
         Self::make(ActionStatus::Ok, 0, Cow::Borrowed(""), None)
     }
 
+    /// Failure: its code and text.
     #[must_use]
     pub fn failed(failure: &Failure) -> Self {
         Self::make(ActionStatus::Fail, failure.code, failure.info.clone(), None)
@@ -99,21 +107,26 @@ impl<T> ChatAnswer<T> {
 /// An answer of a Live API (`live_engine_http_srv`, `live_config`): a `RequestId`, and the payload in `Response`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveAnswer<T> {
+    /// `ActionStatus`.
     #[serde(rename = "ActionStatus")]
     pub action_status: ActionStatus,
+    /// `ErrorInfo`.
     #[serde(rename = "ErrorInfo")]
     pub error_info: Cow<'static, str>,
+    /// `ErrorCode`.
     #[serde(rename = "ErrorCode")]
     pub error_code: i32,
+    /// `RequestId`.
     #[serde(rename = "RequestId")]
     pub request_id: RequestId,
-    /// Absent when the call failed or has nothing to say.
+    /// `Response`: absent when the call failed or has nothing to say.
     #[serde(rename = "Response", skip_serializing_if = "Option::is_none")]
     #[serde(bound(deserialize = "T: Deserialize<'de>"))]
     pub response: Option<T>,
 }
 
 impl<T> LiveAnswer<T> {
+    /// Success with a payload.
     pub const fn ok(request_id: RequestId, response: T) -> Self {
         Self::make(request_id, ActionStatus::Ok, 0, Cow::Borrowed(""), Some(response))
     }
@@ -124,6 +137,7 @@ impl<T> LiveAnswer<T> {
         Self::make(request_id, ActionStatus::Ok, 0, Cow::Borrowed(""), None)
     }
 
+    /// Failure: its code and text.
     #[must_use]
     pub fn failed(request_id: RequestId, failure: &Failure) -> Self {
         Self::make(request_id, ActionStatus::Fail, failure.code, failure.info.clone(), None)
@@ -205,6 +219,7 @@ impl RequestIds {
         Self { start, seq: AtomicU64::new(0) }
     }
 
+    /// The next id.
     pub fn next(&self) -> RequestId {
         let seq = self.seq.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         // An odd factor makes the hex part differ for each call too, and look like it.

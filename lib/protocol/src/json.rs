@@ -8,61 +8,68 @@ use serde::{
     de::{Deserializer, Error as _},
 };
 
-/// How deep a JSON text nests, without parsing it: for a text that is not JSON, a number that means nothing but is at
-/// least as large as any parser's recursion into it.
-pub(crate) fn depth(text: &[u8]) -> usize {
-    let (mut deepest, mut depth) = (0usize, 0usize);
-    outside_strings(text, |byte| match byte {
-        b'[' | b'{' => {
-            depth += 1;
-            deepest = deepest.max(depth);
-        }
-        b']' | b'}' => depth = depth.saturating_sub(1),
-        _ => {}
-    });
-    deepest
+/// What one look at a JSON text tells without parsing it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// How deep it nests. For a text that is not JSON, at least as deep as any parser gets before it notices.
+    pub(crate) depth: usize,
+    /// Bytes of white space between tokens.
+    pub(crate) spaces: usize,
 }
 
-/// The same JSON without white space between its tokens. The text must be valid JSON: from `1 2` this would make `12`.
-pub(crate) fn minify(text: &str) -> Cow<'_, [u8]> {
-    let mut spaces = 0usize;
-    outside_strings(text.as_bytes(), |byte| spaces += usize::from(is_space(byte)));
-    if spaces == 0 {
+/// Takes the look.
+pub(crate) fn shape(text: &[u8]) -> Shape {
+    let mut shape = Shape::default();
+    let mut depth = 0usize;
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match byte {
+            b'[' | b'{' => {
+                depth += 1;
+                shape.depth = shape.depth.max(depth);
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => rest = rest.get(string_end(rest)..).unwrap_or_default(),
+            _ => shape.spaces += usize::from(is_space(byte)),
+        }
+    }
+    shape
+}
+
+/// Where a string ends whose opening quote stands before `text`: behind its closing quote, or at the end of the text.
+fn string_end(text: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = text.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += found + 1;
+        match text.get(at - 1) {
+            Some(b'"') => return at,
+            // The escaped byte is no quote that ends anything.
+            _ => at += 1,
+        }
+    }
+    text.len()
+}
+
+/// The same JSON without white space between its tokens. The text must be valid JSON, with this shape: from `1 2` this
+/// would make `12`.
+pub(crate) fn minify(text: &str, shape: Shape) -> Cow<'_, [u8]> {
+    if shape.spaces == 0 {
         return Cow::Borrowed(text.as_bytes());
     }
-    let mut out = Vec::with_capacity(text.len() - spaces);
-    let (mut in_string, mut escaped) = (false, false);
-    for &byte in text.as_bytes() {
-        if in_string {
-            in_string = escaped || byte != b'"';
-            escaped = !escaped && byte == b'\\';
-        } else if is_space(byte) {
+    let mut out = Vec::with_capacity(text.len() - shape.spaces.min(text.len()));
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        if is_space(byte) {
+            rest = after;
             continue;
-        } else {
-            in_string = byte == b'"';
         }
-        out.push(byte);
+        let token = if byte == b'"' { 1 + string_end(after) } else { 1 };
+        let (token, after) = rest.split_at_checked(token).unwrap_or((rest, &[]));
+        out.extend_from_slice(token);
+        rest = after;
     }
     Cow::Owned(out)
-}
-
-fn outside_strings(text: &[u8], mut see: impl FnMut(u8)) {
-    let mut bytes = text.iter();
-    while let Some(&byte) = bytes.next() {
-        if byte != b'"' {
-            see(byte);
-            continue;
-        }
-        while let Some(&byte) = bytes.next() {
-            match byte {
-                b'"' => break,
-                b'\\' => {
-                    bytes.next();
-                }
-                _ => {}
-            }
-        }
-    }
 }
 
 const fn is_space(byte: u8) -> bool {
@@ -140,17 +147,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn depth_counts_brackets_but_not_those_in_strings() {
-        assert_eq!(depth(br#"{"a":[1,"[[[\"[",{}]}"#), 3);
-        assert_eq!(depth(b"7"), 0);
-        assert_eq!(depth(b"]]]["), 1);
+    fn a_look_counts_brackets_and_spaces_but_not_those_in_strings() {
+        assert_eq!(shape(br#"{"a": [1,"[[[\" [", {}]}"#), Shape { depth: 3, spaces: 2 });
+        assert_eq!(shape(b"7"), Shape::default());
+        assert_eq!(shape(b"]]]["), Shape { depth: 1, spaces: 0 });
+        for unfinished in [&b"\""[..], b"\"\\", b"\"\\\"", b"\"[["] {
+            assert_eq!(shape(unfinished), Shape::default());
+        }
     }
 
     #[test]
     fn white_space_between_tokens_goes_and_inside_strings_stays() {
+        let minified = |text| minify(text, shape(str::as_bytes(text)));
         let text = " [ 1 ,\n\t\"a \\\" b\\\\\" , { \"k\\n\" : null } ]\r\n";
-        assert_eq!(minify(text).as_ref(), br#"[1,"a \" b\\",{"k\n":null}]"#);
-        assert!(matches!(minify(r#"["a b"]"#), Cow::Borrowed(_)));
+        assert_eq!(minified(text).as_ref(), br#"[1,"a \" b\\",{"k\n":null}]"#);
+        assert!(matches!(minified(r#"["a b"]"#), Cow::Borrowed(_)));
     }
 
     proptest! {

@@ -28,3 +28,8 @@ pub mod rest;
 pub mod webhook;
 
 mod json;
+
+/// The examples of the README are run as tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

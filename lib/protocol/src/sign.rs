@@ -64,7 +64,9 @@ pub enum Stale {
 /// The two query parameters together, made for one request.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Signed {
+    /// `Sign`.
     pub sign: String,
+    /// `RequestTime`.
     pub request_time: String,
 }
 

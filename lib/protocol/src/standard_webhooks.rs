@@ -20,9 +20,11 @@ use ring::hmac;
 
 use crate::json;
 
-/// Header names, in lower case.
+/// Name of the header with the id, which stays the same over retries.
 pub const HEADER_ID: &str = "webhook-id";
+/// Name of the header with the time of the attempt.
 pub const HEADER_TIMESTAMP: &str = "webhook-timestamp";
+/// Name of the header with the signatures.
 pub const HEADER_SIGNATURE: &str = "webhook-signature";
 
 /// How far `webhook-timestamp` may be from the receiver's clock, in seconds, either way.
@@ -73,8 +75,11 @@ pub fn sign_all(secrets: &[Secret], id: &str, timestamp: u64, body: &[u8]) -> St
 /// The three headers of a request, as received.
 #[derive(Clone, Copy, Debug)]
 pub struct Headers<'a> {
+    /// [`HEADER_ID`].
     pub id: &'a str,
+    /// [`HEADER_TIMESTAMP`].
     pub timestamp: &'a str,
+    /// [`HEADER_SIGNATURE`].
     pub signature: &'a str,
 }
 

@@ -34,6 +34,7 @@ pub const INFLATED_BYTES_MAX: usize = 16 * 1024;
 /// What a ticket is made from.
 #[derive(Clone, Copy)]
 pub struct Mint<'a> {
+    /// The app.
     pub sdkappid: u32,
     /// The app's secret key. Its UTF-8 bytes are the HMAC key, also when they look like hex.
     pub key: &'a str,

@@ -1,3 +1,4 @@
 //! The doors, from outside: real sockets on loopback.
 
+mod auth;
 mod listener;

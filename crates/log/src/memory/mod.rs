@@ -169,7 +169,7 @@ impl OneLog {
 }
 
 #[async_trait]
-impl ColdRead for Arc<OneLog> {
+impl ColdRead for OneLog {
     async fn read_cold(&self, _log: LogId, from: Lsn, below: Lsn) -> Result<Arc<[Record]>, ReadError> {
         self.state.lock().read(self.log, from, below)
     }

@@ -23,8 +23,8 @@ fn batch(positions: std::ops::Range<u64>, payload_bytes: usize) -> Arc<[Record]>
 }
 
 /// History that notes what it was asked for.
-#[derive(Clone, Default)]
-struct History(Arc<Mutex<Vec<(u64, u64)>>>);
+#[derive(Default)]
+struct History(Mutex<Vec<(u64, u64)>>);
 
 #[async_trait]
 impl ColdRead for History {
@@ -45,7 +45,7 @@ async fn readers_share_the_batch_that_was_published() {
     let published = batch(101..104, 10);
     tail.publish(Arc::clone(&published));
     for _ in 0..2 {
-        let mut stream = TailStream::new(Arc::clone(&tail), History::default(), Lsn(101));
+        let mut stream = TailStream::<History>::new(Arc::clone(&tail), Arc::default(), Lsn(101));
         let read = stream.next_batch().await.expect("read");
         assert!(Arc::ptr_eq(&read, &published), "no copy is made for a reader");
     }
@@ -58,8 +58,8 @@ async fn an_old_reader_reads_history_up_to_the_ring_and_no_further() {
         tail.publish(batch(first..first + 5, 1));
     }
     assert_eq!(tail.size().records, 10, "the ring is bounded by records");
-    let history = History::default();
-    let mut stream = TailStream::new(Arc::clone(&tail), history.clone(), Lsn(115));
+    let history = Arc::new(History::default());
+    let mut stream = TailStream::new(Arc::clone(&tail), Arc::clone(&history), Lsn(115));
     let mut next = 115;
     while next < 141 {
         for record in stream.next_batch().await.expect("read").iter() {
@@ -74,7 +74,7 @@ async fn an_old_reader_reads_history_up_to_the_ring_and_no_further() {
 async fn a_stream_that_starts_inside_a_batch_gets_the_rest_of_it() {
     let tail = tail(TailLimits::default());
     tail.publish(batch(101..110, 1));
-    let mut stream = TailStream::new(Arc::clone(&tail), History::default(), Lsn(105));
+    let mut stream = TailStream::<History>::new(Arc::clone(&tail), Arc::default(), Lsn(105));
     let read = stream.next_batch().await.expect("read");
     assert_eq!((read.first().map(|r| r.lsn), read.len()), (Some(Lsn(105)), 5));
 }
@@ -94,7 +94,7 @@ fn the_ring_is_bounded_by_bytes_and_keeps_the_newest_batch() {
 async fn a_huge_append_is_handed_out_in_pieces() {
     let tail = tail(TailLimits { bytes_max: usize::MAX, records_max: usize::MAX });
     tail.publish(batch(101..109, 400_000));
-    let mut stream = TailStream::new(Arc::clone(&tail), History::default(), Lsn(101));
+    let mut stream = TailStream::<History>::new(Arc::clone(&tail), Arc::default(), Lsn(101));
     let mut next = Lsn(101);
     while next < Lsn(109) {
         let read = stream.next_batch().await.expect("read");
@@ -107,7 +107,7 @@ async fn a_huge_append_is_handed_out_in_pieces() {
 #[tokio::test(start_paused = true)]
 async fn a_closed_tail_is_read_to_its_end() {
     let tail = tail(TailLimits::default());
-    let mut stream = TailStream::new(Arc::clone(&tail), History::default(), Lsn(101));
+    let mut stream = TailStream::<History>::new(Arc::clone(&tail), Arc::default(), Lsn(101));
     tail.publish(batch(101..103, 1));
     tail.close();
     assert_eq!(stream.next_batch().await.expect("what is there is read").len(), 2);

@@ -26,17 +26,18 @@ impl MsgBody {
     /// Any [`MessageError`].
     pub fn check(raw: &str, limits: &Limits) -> Result<Bytes, MessageError> {
         // Before any parsing, so that the recursion below is bounded.
-        if json::depth(raw.as_bytes()) > limits.depth_max {
+        let shape = json::shape(raw.as_bytes());
+        if shape.depth > limits.depth_max {
             return Err(MessageError::TooDeep { max: limits.depth_max });
         }
         let check = Check { limits, found: RefCell::new(None) };
         let mut deserializer = serde_json::Deserializer::from_str(raw);
         let parsed = Elements(&check).deserialize(&mut deserializer).and_then(|()| deserializer.end());
         if let Err(error) = parsed {
-            let shape = if error.is_data() { MessageError::Shape } else { MessageError::Json };
-            return Err(check.found.take().unwrap_or(shape));
+            let general = if error.is_data() { MessageError::Shape } else { MessageError::Json };
+            return Err(check.found.take().unwrap_or(general));
         }
-        let body = json::minify(raw);
+        let body = json::minify(raw, shape);
         limits.check_size(body.len())?;
         Ok(match body {
             Cow::Borrowed(text) => Bytes::copy_from_slice(text),

@@ -20,6 +20,7 @@ pub struct MsgIdParts {
     pub account: u64,
     /// Unix seconds at which the client made the message.
     pub secs: u64,
+    /// The message's `Random`.
     pub random: u32,
 }
 

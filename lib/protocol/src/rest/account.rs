@@ -12,13 +12,16 @@ const ACCOUNT: Checks = Checks(Family::Account);
 /// The most accounts of one batch call.
 pub const ACCOUNTS_MAX: usize = 100;
 
-/// `account_import`. Importing an account that exists updates the profile fields that are given.
+/// `account_import`: importing an account that exists updates the profile fields that are given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountImport<'a> {
+    /// `UserID`.
     #[serde(rename = "UserID", borrow)]
     pub user_id: Cow<'a, str>,
+    /// `Nick`.
     #[serde(rename = "Nick", borrow, default, skip_serializing_if = "Option::is_none")]
     pub nick: Option<Cow<'a, str>>,
+    /// `FaceUrl`.
     #[serde(rename = "FaceUrl", borrow, default, skip_serializing_if = "Option::is_none")]
     pub face_url: Option<Cow<'a, str>>,
 }
@@ -40,6 +43,7 @@ impl AccountImport<'_> {
 /// `multiaccount_import`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MultiAccountImport<'a> {
+    /// `Accounts`.
     #[serde(rename = "Accounts", borrow)]
     pub accounts: Vec<Cow<'a, str>>,
 }
@@ -63,6 +67,7 @@ impl MultiAccountImport<'_> {
 /// Payload of [`MultiAccountImport`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MultiAccountPayload {
+    /// `FailAccounts`.
     #[serde(rename = "FailAccounts")]
     pub fail_accounts: Vec<String>,
 }
@@ -70,6 +75,7 @@ pub struct MultiAccountPayload {
 /// `account_check`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountCheck<'a> {
+    /// `CheckItem`.
     #[serde(rename = "CheckItem", borrow)]
     pub check_item: Vec<CheckItem<'a>>,
 }
@@ -85,6 +91,7 @@ impl AccountCheck<'_> {
 /// One account that [`AccountCheck`] asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckItem<'a> {
+    /// `UserID`.
     #[serde(rename = "UserID", borrow)]
     pub user_id: Cow<'a, str>,
 }
@@ -92,6 +99,7 @@ pub struct CheckItem<'a> {
 /// Payload of [`AccountCheck`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountChecked {
+    /// `ResultItem`.
     #[serde(rename = "ResultItem")]
     pub result_item: Vec<AccountImported>,
 }
@@ -99,12 +107,16 @@ pub struct AccountChecked {
 /// One row of [`AccountChecked`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountImported {
+    /// `UserID`.
     #[serde(rename = "UserID")]
     pub user_id: String,
+    /// `ResultCode`.
     #[serde(rename = "ResultCode")]
     pub result_code: i32,
+    /// `ResultInfo`.
     #[serde(rename = "ResultInfo")]
     pub result_info: String,
+    /// `AccountStatus`.
     #[serde(rename = "AccountStatus")]
     pub account_status: AccountStatus,
 }
@@ -112,7 +124,9 @@ pub struct AccountImported {
 /// Whether an account is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccountStatus {
+    /// It is.
     Imported,
+    /// It is not.
     NotImported,
 }
 

@@ -11,7 +11,9 @@ use crate::{
 pub struct Invalid {
     /// The field's name on the wire.
     pub field: &'static str,
+    /// What is wrong with it.
     pub problem: Problem,
+    /// The code to answer with.
     pub code: i32,
 }
 
@@ -31,8 +33,6 @@ pub enum Problem {
     Character,
     #[error("must be one of {0}")]
     NotOneOf(&'static str),
-    #[error("is out of range")]
-    Range,
     #[error("{0}")]
     Url(#[from] crate::webhook::UrlError),
     #[error("is not possible in live rooms")]

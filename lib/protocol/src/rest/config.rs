@@ -20,9 +20,10 @@ pub struct Nothing {}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SetCallback<'a> {
+    /// `Url`.
     #[serde(borrow)]
     pub url: Cow<'a, str>,
-    /// Words of any family (`Group.`, `Live.`, `Mic.`, `Follow.`).
+    /// `CallbackCommandList`: words of any family (`Group.`, `Live.`, `Mic.`, `Follow.`).
     #[serde(borrow)]
     pub callback_command_list: Vec<Cow<'a, str>>,
 }
@@ -45,16 +46,20 @@ impl SetCallback<'_> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GetCallbackPayload {
+    /// `Url`.
     pub url: String,
+    /// `CallbackCommandList`.
     pub callback_command_list: Vec<String>,
 }
 
-/// `set_callback_token`. Both are required the first time; later an absent one stays as it was.
+/// `set_callback_token`: both are required the first time; later an absent one stays as it was.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct SetCallbackToken<'a> {
+    /// `Token`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Cow<'a, str>>,
+    /// `IsTokenEnable`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_token_enable: Option<bool>,
 }
@@ -82,7 +87,9 @@ impl fmt::Debug for SetCallbackToken<'_> {
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct TokenPayload {
+    /// `Token`.
     pub token: String,
+    /// `IsTokenEnable`.
     pub is_token_enable: bool,
 }
 

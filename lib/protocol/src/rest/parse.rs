@@ -23,7 +23,7 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], family: Family) -> Result<T
     let broken = |info: String| Failure::new(codes::JSON_MALFORMED, cut(info));
     let text = std::str::from_utf8(body).map_err(|_| broken("the body is not valid UTF-8".to_owned()))?;
     let text = if text.trim_ascii().is_empty() { "{}" } else { text };
-    if json::depth(text.as_bytes()) > DEPTH_MAX {
+    if json::shape(text.as_bytes()).depth > DEPTH_MAX {
         return Err(broken(format!("the JSON nests deeper than {DEPTH_MAX} levels")));
     }
     // serde would also read a struct from an array of its members.

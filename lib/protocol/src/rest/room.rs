@@ -22,6 +22,7 @@ const SEAT_TEMPLATES: &[&str] = &[
 /// `v4/live_engine_http_srv/create_room`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateRoom<'a> {
+    /// `RoomInfo`.
     #[serde(rename = "RoomInfo", borrow)]
     pub room_info: NewRoom<'a>,
 }
@@ -38,53 +39,64 @@ impl CreateRoom<'_> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct NewRoom<'a> {
+    /// `RoomId`.
     #[serde(borrow)]
     pub room_id: Cow<'a, str>,
-    /// `Live`.
+    /// `RoomType`: `Live`.
     #[serde(borrow)]
     pub room_type: Cow<'a, str>,
-    /// The caller when absent.
+    /// `Owner_Account`: the caller when absent.
     #[serde(rename = "Owner_Account", borrow, default, skip_serializing_if = "Option::is_none")]
     pub owner_account: Option<Cow<'a, str>>,
-    /// At most 100 bytes; `RoomId` when absent.
+    /// `RoomName`: at most 100 bytes; `RoomId` when absent.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub room_name: Option<Cow<'a, str>>,
+    /// `SeatTemplate`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub seat_template: Option<Cow<'a, str>>,
-    /// `FreeToTake` (default) or `ApplyToTake`.
+    /// `TakeSeatMode`: `FreeToTake` (default) or `ApplyToTake`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub take_seat_mode: Option<Cow<'a, str>>,
-    /// At most 200 bytes.
+    /// `CoverURL`: at most 200 bytes.
     #[serde(rename = "CoverURL", borrow, default, skip_serializing_if = "Option::is_none")]
     pub cover_url: Option<Cow<'a, str>>,
-    /// At most 200 bytes.
+    /// `BackgroundURL`: at most 200 bytes.
     #[serde(rename = "BackgroundURL", borrow, default, skip_serializing_if = "Option::is_none")]
     pub background_url: Option<Cow<'a, str>>,
-    /// In no table of this API, but in the webhook about it.
+    /// `CustomInfo`: in no table of this API, but in the webhook about it.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub custom_info: Option<Cow<'a, str>>,
-    /// At most 100 bytes.
+    /// `Notice`: at most 100 bytes.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Cow<'a, str>>,
+    /// `IsMessageDisabled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_message_disabled: Option<bool>,
-    /// At most 3.
+    /// `Category`: at most 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub category: Option<Vec<i64>>,
+    /// `IsPublicVisible`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_public_visible: Option<bool>,
+    /// `ActivityStatus`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activity_status: Option<i64>,
+    /// `MaxSeatCount`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_seat_count: Option<u32>,
+    /// `MaxMemberCount`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_member_count: Option<u32>,
+    /// `IsSeatEnabled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_seat_enabled: Option<bool>,
+    /// `IsUnlimitedRoomEnabled`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_unlimited_room_enabled: Option<bool>,
+    /// `KeepOwnerOnSeat`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keep_owner_on_seat: Option<bool>,
+    /// `SeatLayoutTemplateId`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seat_layout_template_id: Option<i64>,
 }
@@ -126,6 +138,7 @@ impl Checks {
 /// `v4/live_engine_http_srv/destroy_room`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DestroyRoom<'a> {
+    /// `RoomId`.
     #[serde(rename = "RoomId", borrow)]
     pub room_id: Cow<'a, str>,
 }
@@ -141,6 +154,7 @@ impl DestroyRoom<'_> {
 /// Payload of [`DestroyRoom`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatisticPayload {
+    /// `Statistic`.
     #[serde(rename = "Statistic")]
     pub statistic: Statistic,
 }
@@ -149,17 +163,22 @@ pub struct StatisticPayload {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Statistic {
-    /// Counts entries: a user who enters twice counts twice.
+    /// `TotalViewers`: counts entries: a user who enters twice counts twice.
     pub total_viewers: u64,
+    /// `TotalGiftsSent`.
     pub total_gifts_sent: u64,
+    /// `TotalGiftCoins`.
     pub total_gift_coins: u64,
+    /// `TotalUniqueGiftSenders`.
     pub total_unique_gift_senders: u64,
+    /// `TotalLikesReceived`.
     pub total_likes_received: u64,
 }
 
 /// `v4/live_engine_http_srv/get_room_info`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GetRoomInfo<'a> {
+    /// `RoomId`.
     #[serde(rename = "RoomId", borrow)]
     pub room_id: Cow<'a, str>,
 }
@@ -175,6 +194,7 @@ impl GetRoomInfo<'_> {
 /// Payload of [`GetRoomInfo`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoomInfoPayload<'a> {
+    /// `RoomInfo`.
     #[serde(rename = "RoomInfo", borrow)]
     pub room_info: RoomInfo<'a>,
 }
@@ -184,40 +204,61 @@ pub struct RoomInfoPayload<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct RoomInfo<'a> {
+    /// `RoomId`.
     #[serde(borrow)]
     pub room_id: Cow<'a, str>,
+    /// `RoomName`.
     #[serde(borrow)]
     pub room_name: Cow<'a, str>,
+    /// `RoomType`.
     #[serde(borrow)]
     pub room_type: Cow<'a, str>,
+    /// `Owner_Account`.
     #[serde(rename = "Owner_Account", borrow)]
     pub owner_account: Cow<'a, str>,
-    /// Unix seconds.
+    /// `CreateTime`: Unix seconds.
     pub create_time: u64,
+    /// `IsSeatEnabled`.
     pub is_seat_enabled: bool,
+    /// `TakeSeatMode`.
     #[serde(borrow)]
     pub take_seat_mode: Cow<'a, str>,
+    /// `MaxSeatCount`.
     pub max_seat_count: u32,
+    /// `MaxMemberCount`.
     pub max_member_count: u32,
+    /// `IsMessageDisabled`.
     pub is_message_disabled: bool,
+    /// `CoverURL`.
     #[serde(rename = "CoverURL", borrow)]
     pub cover_url: Cow<'a, str>,
+    /// `Category`.
     pub category: Cow<'a, [i64]>,
+    /// `ActivityStatus`.
     pub activity_status: i64,
+    /// `ViewCount`.
     pub view_count: u64,
+    /// `IsPublicVisible`.
     pub is_public_visible: bool,
+    /// `MemberCount`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub member_count: Option<u64>,
+    /// `OnlineCount`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub online_count: Option<u64>,
+    /// `BackgroundURL`.
     #[serde(rename = "BackgroundURL", borrow, skip_serializing_if = "Option::is_none")]
     pub background_url: Option<Cow<'a, str>>,
+    /// `Notice`.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Cow<'a, str>>,
+    /// `KeepOwnerOnSeat`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_owner_on_seat: Option<bool>,
+    /// `SeatTemplate`.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub seat_template: Option<Cow<'a, str>>,
+    /// `CustomInfo`.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     pub custom_info: Option<Cow<'a, str>>,
 }

@@ -20,13 +20,16 @@ pub const DROPPED_BY_RATE: &str = "MsgFreqCtrl";
 /// `v4/live_engine_http_srv/send_text_msg`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendTextMsg<'a> {
+    /// `RoomId`.
     #[serde(rename = "RoomId", borrow)]
     pub room_id: Cow<'a, str>,
+    /// `Sender_Account`.
     #[serde(rename = "Sender_Account", borrow)]
     pub sender_account: Cow<'a, str>,
+    /// `TextContent`.
     #[serde(rename = "TextContent", borrow)]
     pub text_content: Cow<'a, str>,
-    /// Becomes `CloudCustomData`. Documented as JSON text; any text is taken over unchanged.
+    /// `ExtensionInfo`: becomes `CloudCustomData`. Documented as JSON text; any text is taken over unchanged.
     #[serde(rename = "ExtensionInfo", borrow, default, skip_serializing_if = "Option::is_none")]
     pub extension_info: Option<Cow<'a, str>>,
 }
@@ -51,13 +54,16 @@ impl SendTextMsg<'_> {
 /// `v4/live_engine_http_srv/send_custom_msg`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendCustomMsg<'a> {
+    /// `RoomId`.
     #[serde(rename = "RoomId", borrow)]
     pub room_id: Cow<'a, str>,
-    /// The calling admin when absent.
+    /// `Sender_Account`: the calling admin when absent.
     #[serde(rename = "Sender_Account", borrow, default, skip_serializing_if = "Option::is_none")]
     pub sender_account: Option<Cow<'a, str>>,
+    /// `BusinessId`.
     #[serde(rename = "BusinessId", borrow)]
     pub business_id: Cow<'a, str>,
+    /// `Data`.
     #[serde(rename = "Data", borrow)]
     pub data: Cow<'a, str>,
 }
@@ -83,17 +89,22 @@ impl SendCustomMsg<'_> {
 /// `MsgPriority`; case matters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MsgPriority {
+    /// Dropped last.
     High,
+    /// As when there is none.
     #[default]
     Normal,
+    /// Dropped first.
     Low,
 }
 
 /// `ForbidCallbackControl`: webhooks that this one message does not cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ForbidCallback {
+    /// `ForbidBeforeSendMsgCallback`.
     #[serde(rename = "ForbidBeforeSendMsgCallback")]
     BeforeSendMsg,
+    /// `ForbidAfterSendMsgCallback`.
     #[serde(rename = "ForbidAfterSendMsgCallback")]
     AfterSendMsg,
 }
@@ -101,30 +112,34 @@ pub enum ForbidCallback {
 /// `v4/group_open_http_svc/send_group_msg`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SendGroupMsg<'a> {
+    /// `GroupId`.
     #[serde(rename = "GroupId", borrow)]
     pub group_id: Cow<'a, str>,
-    /// Repeated within the window by the same sender in the same room, it is the same message.
+    /// `Random`: repeated within the window by the same sender in the same room, it is the same message.
     #[serde(rename = "Random")]
     pub random: u32,
+    /// `MsgPriority`.
     #[serde(rename = "MsgPriority", default, skip_serializing_if = "Option::is_none")]
     pub msg_priority: Option<MsgPriority>,
-    /// The calling admin when absent.
+    /// `From_Account`: the calling admin when absent.
     #[serde(rename = "From_Account", borrow, default, skip_serializing_if = "Option::is_none")]
     pub from_account: Option<Cow<'a, str>>,
-    /// Unchecked JSON; [`SendGroupMsg::content`] checks it.
+    /// `MsgBody`: unchecked JSON; [`SendGroupMsg::content`] checks it.
     #[serde(rename = "MsgBody", borrow)]
     pub msg_body: &'a RawValue,
+    /// `CloudCustomData`.
     #[serde(rename = "CloudCustomData", borrow, default, skip_serializing_if = "Option::is_none")]
     pub cloud_custom_data: Option<Cow<'a, str>>,
+    /// `ForbidCallbackControl`.
     #[serde(rename = "ForbidCallbackControl", default, skip_serializing_if = "Vec::is_empty")]
     pub forbid_callback_control: Vec<ForbidCallback>,
-    /// Without effect in live rooms.
+    /// `OnlineOnlyFlag`: without effect in live rooms.
     #[serde(rename = "OnlineOnlyFlag", default, skip_serializing_if = "Option::is_none")]
     pub online_only_flag: Option<i64>,
-    /// `NoLastMsg`, `NoUnread`, `NoMsgCheck`; others are ignored.
+    /// `SendMsgControl`: `NoLastMsg`, `NoUnread`, `NoMsgCheck`; others are ignored.
     #[serde(rename = "SendMsgControl", borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub send_msg_control: Vec<Cow<'a, str>>,
-    /// Not for live rooms: a message for some members must never reach all, so [`SendGroupMsg::check`] refuses it.
+    /// `To_Account`: not for live rooms: a message for some members must never reach all, so [`SendGroupMsg::check`] refuses it.
     #[serde(rename = "To_Account", borrow, default, skip_serializing_if = "Vec::is_empty")]
     pub to_account: Vec<Cow<'a, str>>,
 }
@@ -159,13 +174,13 @@ impl SendGroupMsg<'_> {
 /// Payload of all three send APIs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendPayload {
-    /// Unix seconds.
+    /// `MsgTime`: Unix seconds.
     #[serde(rename = "MsgTime")]
     pub msg_time: u64,
-    /// 0 when dropped.
+    /// `MsgSeq`: 0 when dropped.
     #[serde(rename = "MsgSeq")]
     pub msg_seq: u64,
-    /// Empty, or [`DROPPED_BY_RATE`].
+    /// `MsgDropReason`: empty, or [`DROPPED_BY_RATE`].
     #[serde(rename = "MsgDropReason")]
     pub msg_drop_reason: Cow<'static, str>,
 }

@@ -23,16 +23,19 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Answer<'a> {
+    /// `ActionStatus`.
     #[serde(rename = "ActionStatus")]
     pub action_status: ActionStatus,
+    /// `ErrorInfo`.
     #[serde(rename = "ErrorInfo", borrow)]
     pub error_info: Cow<'a, str>,
+    /// `ErrorCode`.
     #[serde(rename = "ErrorCode")]
     pub error_code: i32,
-    /// Only in answers to a before-send webhook: replaces the message's body.
+    /// `MsgBody`: only in answers to a before-send webhook: replaces the message's body.
     #[serde(rename = "MsgBody", borrow, default, skip_serializing_if = "Option::is_none")]
     pub msg_body: Option<&'a RawValue>,
-    /// Only in answers to a before-send webhook: replaces the message's custom data.
+    /// `CloudCustomData`: only in answers to a before-send webhook: replaces the message's custom data.
     #[serde(rename = "CloudCustomData", borrow, default, skip_serializing_if = "Option::is_none")]
     pub cloud_custom_data: Option<Cow<'a, str>>,
 }
@@ -104,18 +107,22 @@ impl<'a> Answer<'a> {
 /// What becomes of a message after the before-send webhook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict<'a> {
+    /// Deliver as it is.
     Allow,
     /// Deliver, with these parts in place of the sender's. They come from outside: see [`Verdict::apply`].
     Replace {
         /// JSON text, unchecked.
         body: Option<&'a str>,
+        /// Text, not JSON.
         custom_data: Option<&'a str>,
     },
     /// Drop, and tell the sender that all went well.
     Discard,
     /// Drop, and tell the sender this code and text.
     Refuse {
+        /// [`codes::WEBHOOK_REFUSED`], or the webhook's own.
         code: i32,
+        /// `ErrorInfo` for the sender.
         info: &'a str,
     },
 }

@@ -43,13 +43,19 @@ pub struct Style {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct AfterSendMsg<'a> {
+    /// `GroupId`: the room.
     pub group_id: &'a str,
     /// `Type`: `Live` for live rooms.
     pub group_type: &'a str,
+    /// `From_Account`: the sender.
     pub from_account: &'a str,
+    /// `Operator_Account`: who made the request.
     pub operator_account: &'a str,
+    /// `Random`.
     pub random: u32,
+    /// `MsgId`.
     pub msg_id: &'a str,
+    /// `MsgSeq`.
     pub msg_seq: u64,
     /// Unix seconds.
     pub msg_time: u64,
@@ -88,10 +94,15 @@ impl AfterSendMsg<'_> {
 /// `Group.CallbackBeforeSendMsg` (protocol: webhooks §3): the fields of [`AfterSendMsg`] without number and time.
 #[derive(Clone, Copy, Debug)]
 pub struct BeforeSendMsg<'a> {
+    /// `GroupId`: the room.
     pub group_id: &'a str,
+    /// `Type`: `Live` for live rooms.
     pub group_type: &'a str,
+    /// `From_Account`: the sender.
     pub from_account: &'a str,
+    /// `Operator_Account`: who made the request.
     pub operator_account: &'a str,
+    /// `Random`.
     pub random: u32,
     /// The same value as in the later [`AfterSendMsg`].
     pub msg_id: &'a str,
@@ -127,10 +138,15 @@ impl BeforeSendMsg<'_> {
 /// `Group.CallbackSendMsgException` (protocol: webhooks §3): a message that was not delivered, and why.
 #[derive(Clone, Copy, Debug)]
 pub struct SendMsgException<'a> {
+    /// `GroupId`: the room.
     pub group_id: &'a str,
+    /// `Type`: `Live` for live rooms.
     pub group_type: &'a str,
+    /// `From_Account`: the sender.
     pub from_account: &'a str,
+    /// `Operator_Account`: who made the request.
     pub operator_account: &'a str,
+    /// `Random`.
     pub random: u32,
     /// JSON text of an array.
     pub msg_body: &'a [u8],
@@ -138,6 +154,7 @@ pub struct SendMsgException<'a> {
     pub cloud_custom_data: &'a [u8],
     /// One of [`crate::codes`], or the before-send webhook's own.
     pub error_code: i32,
+    /// `ErrorInfo`.
     pub error_info: &'a str,
     /// Unix milliseconds.
     pub event_time_ms: u64,

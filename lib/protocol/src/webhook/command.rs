@@ -15,7 +15,7 @@ macro_rules! command_words {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum CommandWord {
-            $($(#[$doc])* $name,)*
+            $($(#[$doc])* #[doc = concat!("`", $word, "`.")] $name,)*
         }
 
         impl CommandWord {

@@ -15,13 +15,21 @@ pub const URL_BYTES_MAX: usize = 1024;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Platform {
+    /// `RESTAPI`.
     RestApi,
+    /// `Web`.
     Web,
+    /// `Android`.
     Android,
+    /// `iOS`.
     Ios,
+    /// `Windows`.
     Windows,
+    /// `Mac`.
     Mac,
+    /// `iPad`.
     Ipad,
+    /// `Unknown`.
     #[default]
     Unknown,
 }
@@ -70,6 +78,7 @@ impl FromStr for Platform {
 /// What is added to the configured URL, in the documented order.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
+    /// `SdkAppid`.
     pub sdkappid: u32,
     /// The command word, e.g. [`crate::webhook::CommandWord::as_str`].
     pub command: &'a str,

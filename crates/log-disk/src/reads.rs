@@ -1,0 +1,139 @@
+//! Reading the database. All of this blocks; it runs on the blocking pool.
+
+use std::{ops::Bound, sync::Arc};
+
+use bytes::Bytes;
+use fjall::Keyspace;
+use roomhook_log::{Key, LogId, Lsn, ReadError, Record, prefix_within_limits};
+
+use crate::{
+    codec::{ChunkError, decode_chunk, event_key, index_key, parse_event_key, parse_index_key},
+    engine::Engine,
+    segments::Segment,
+};
+
+/// A cold read stops decoding after this many bytes of chunks; streams trim what is over their own limit.
+const COLD_BYTES: usize = 512 << 10;
+const COLD_RECORDS: usize = 2_048;
+
+impl Engine {
+    /// Records from exactly `from` on, below `below`: at least one, from one segment.
+    pub(crate) fn read_cold(&self, from: Lsn, below: Lsn) -> Result<Arc<[Record]>, ReadError> {
+        let segments = self.segments.all();
+        let at = segments.partition_point(|segment| segment.first <= from);
+        let Some(segment) = at.checked_sub(1).and_then(|at| segments.get(at)) else {
+            let first = self.segments.first();
+            return Err(ReadError::Trimmed { log: self.log, wanted: from, first });
+        };
+        let start = self.chunk_holding(segment, from)?;
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        let mut expected = start;
+        for entry in segment.events.range(event_key(start)..) {
+            let (key, stored) = entry.into_inner().map_err(read_error(self.log))?;
+            bytes += stored.len();
+            let chunk = self.decode(&key, stored.into(), expected)?;
+            expected = chunk.last().map_or(expected, |record| record.lsn.next());
+            records.extend(chunk.into_iter().filter(|record| from <= record.lsn && record.lsn < below));
+            if expected >= below || bytes >= COLD_BYTES || records.len() >= COLD_RECORDS {
+                break;
+            }
+        }
+        if records.is_empty() {
+            return Err(corrupt(self.log, from, "it is missing".to_owned()));
+        }
+        records.truncate(prefix_within_limits(&records));
+        Ok(records.into())
+    }
+
+    /// Position of the chunk that `lsn` is in.
+    fn chunk_holding(&self, segment: &Segment, lsn: Lsn) -> Result<Lsn, ReadError> {
+        let entry = segment.events.range(..=event_key(lsn)).next_back();
+        let key = entry.map(fjall::Guard::key).transpose().map_err(read_error(self.log))?;
+        key.and_then(|key| parse_event_key(&key)).ok_or_else(|| corrupt(self.log, lsn, "it is missing".to_owned()))
+    }
+
+    fn decode(&self, key: &[u8], stored: Bytes, expected: Lsn) -> Result<Vec<Record>, ReadError> {
+        match parse_event_key(key) {
+            Some(first) if first == expected => {
+                decode_chunk(&stored, first).map_err(|error| corrupt(self.log, first, error.to_string()))
+            }
+            Some(first) => Err(corrupt(self.log, expected, format!("the next record is {first}"))),
+            None => Err(corrupt(self.log, expected, ChunkError::Length.to_string())),
+        }
+    }
+
+    /// The newest `limit` records of `key` before `before`, oldest first.
+    pub(crate) fn last(&self, key: &Key, before: Lsn, limit: usize) -> Result<Vec<Record>, ReadError> {
+        let mut found = Vec::new();
+        let segments = self.segments.all();
+        for segment in segments.iter().rev().filter(|segment| segment.first < before) {
+            if found.len() >= limit {
+                break;
+            }
+            self.last_in(segment, key, before, limit, &mut found)?;
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    /// Adds records of one segment to `found`, newest first.
+    fn last_in(
+        &self,
+        segment: &Segment,
+        key: &Key,
+        before: Lsn,
+        limit: usize,
+        found: &mut Vec<Record>,
+    ) -> Result<(), ReadError> {
+        for entry in segment.index.range(index_key(key, Lsn(0))..index_key(key, before)).rev() {
+            if found.len() >= limit {
+                break;
+            }
+            let entry = entry.key().map_err(read_error(self.log))?;
+            let first = parse_index_key(&entry)
+                .ok_or_else(|| corrupt(self.log, segment.first, "the index is damaged".to_owned()))?;
+            let stored = segment.events.get(event_key(first)).map_err(read_error(self.log))?;
+            let stored = stored.ok_or_else(|| corrupt(self.log, first, "it is missing".to_owned()))?;
+            let chunk = self.decode(&event_key(first), stored.into(), first)?;
+            let wanted = chunk.into_iter().rev().filter(|record| record.lsn < before && record.key == *key);
+            found.extend(wanted.take(limit - found.len()));
+        }
+        Ok(())
+    }
+}
+
+/// One row.
+pub(crate) fn get_row(log: LogId, rows: &Keyspace, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+    Ok(rows.get(key).map_err(read_error(log))?.map(Bytes::from))
+}
+
+/// Rows of a prefix, in order, from the first key above `after`; at most `limit`.
+pub(crate) fn scan_rows(
+    log: LogId,
+    rows: &Keyspace,
+    prefix: &[u8],
+    after: Option<&[u8]>,
+    limit: usize,
+) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+    let start = match after {
+        Some(after) if after >= prefix => Bound::Excluded(after),
+        _ => Bound::Included(prefix),
+    };
+    let mut found = Vec::new();
+    for entry in rows.range::<&[u8], _>((start, Bound::Unbounded)).take(limit) {
+        let (key, value) = entry.into_inner().map_err(read_error(log))?;
+        if !key.starts_with(prefix) {
+            break;
+        }
+        found.push((key.into(), value.into()));
+    }
+    Ok(found)
+}
+
+fn corrupt(log: LogId, at: Lsn, reason: String) -> ReadError {
+    ReadError::Corrupt { log, at, reason }
+}
+
+fn read_error(log: LogId) -> impl Fn(fjall::Error) -> ReadError {
+    move |error| ReadError::Io { log, reason: error.to_string() }
+}

@@ -1,0 +1,82 @@
+//! The STORE file: what was fixed when the store was created. Plain text, so that a person can read it.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::error::OpenError;
+
+pub(crate) const NAME: &str = "STORE";
+pub(crate) const FORMAT: u32 = 1;
+const TITLE: &str = "roomhook store";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoreFile {
+    pub(crate) shards: u16,
+}
+
+impl StoreFile {
+    /// `None` when there is no such file.
+    pub(crate) fn read(store: &Path) -> Result<Option<Self>, OpenError> {
+        let path = store.join(NAME);
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text, path).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(OpenError::io("reading", path)(error)),
+        }
+    }
+
+    fn parse(text: &str, path: PathBuf) -> Result<Self, OpenError> {
+        let bad = |reason: &str| OpenError::StoreFile { path: path.clone(), reason: reason.to_owned() };
+        let mut lines = text.lines();
+        if lines.next() != Some(TITLE) {
+            return Err(bad("its first line is another one"));
+        }
+        let mut value = |name: &str| lines.next()?.strip_prefix(name)?.strip_prefix(" = ")?.parse::<u32>().ok();
+        let format = value("format").ok_or_else(|| bad("its format line cannot be read"))?;
+        if format != FORMAT {
+            return Err(OpenError::Format { path, found: format, known: FORMAT });
+        }
+        let shards = value("shards").and_then(|shards| u16::try_from(shards).ok()).filter(|shards| *shards > 0);
+        Ok(Self { shards: shards.ok_or_else(|| bad("its shards line cannot be read"))? })
+    }
+
+    /// Appears whole or not at all, and stays.
+    pub(crate) fn write(self, store: &Path) -> Result<(), OpenError> {
+        let (path, draft) = (store.join(NAME), store.join("STORE.new"));
+        let text = format!("{TITLE}\nformat = {FORMAT}\nshards = {}\n", self.shards);
+        let write = || {
+            let mut file = File::create(&draft)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&draft, &path)?;
+            File::open(store)?.sync_all()
+        };
+        write().map_err(OpenError::io("writing", &path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().expect("tempdir");
+        assert_eq!(StoreFile::read(folder.path()).expect("no file"), None);
+        StoreFile { shards: 4 }.write(folder.path()).expect("write");
+        assert_eq!(StoreFile::read(folder.path()).expect("read"), Some(StoreFile { shards: 4 }));
+    }
+
+    #[test]
+    fn strange_files_are_refused() {
+        let parse = |text: &str| StoreFile::parse(text, PathBuf::from("STORE"));
+        let future = parse("roomhook store\nformat = 2\nanything\n");
+        assert!(matches!(future, Err(OpenError::Format { found: 2, known: 1, .. })));
+        for text in ["", "hello", "roomhook store\n", "roomhook store\nformat = 1\nshards = 0\n"] {
+            assert!(matches!(parse(text), Err(OpenError::StoreFile { .. })), "{text:?}");
+        }
+    }
+}

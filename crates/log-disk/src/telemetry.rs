@@ -1,0 +1,127 @@
+//! What the store shows: all of this crate's metrics.
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+use roomhook_log::{LogId, TailSize};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    log: String,
+}
+
+/// Metrics of all logs.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    records: Family<Labels, Counter>,
+    record_bytes: Family<Labels, Counter>,
+    commits: Family<Labels, Histogram, fn() -> Histogram>,
+    batch_records: Family<Labels, Histogram, fn() -> Histogram>,
+    queue: Family<Labels, Gauge>,
+    tail_bytes: Family<Labels, Gauge>,
+    tail_records: Family<Labels, Gauge>,
+    segments: Family<Labels, Gauge>,
+    segments_dropped: Family<Labels, Counter>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let commits: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_1, 2.0, 14));
+        let batch_records: fn() -> Histogram = || Histogram::new(exponential_buckets(1.0, 2.0, 13));
+        Self {
+            records: Family::default(),
+            record_bytes: Family::default(),
+            commits: Family::new_with_constructor(commits),
+            batch_records: Family::new_with_constructor(batch_records),
+            queue: Family::default(),
+            tail_bytes: Family::default(),
+            tail_records: Family::default(),
+            segments: Family::default(),
+            segments_dropped: Family::default(),
+        }
+    }
+
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("log");
+        registry.register("records", "Records made durable", self.records.clone());
+        registry.register_with_unit("record", "Encoded size of records", Unit::Bytes, self.record_bytes.clone());
+        registry.register_with_unit("commit", "Time of a commit, sync included", Unit::Seconds, self.commits.clone());
+        registry.register("commit_records", "Records in a commit", self.batch_records.clone());
+        registry.register("queue_jobs", "Jobs that wait for the committer", self.queue.clone());
+        registry.register_with_unit("tail", "Recent records in memory", Unit::Bytes, self.tail_bytes.clone());
+        registry.register("tail_records", "Recent records in memory", self.tail_records.clone());
+        registry.register("segments", "Segments on disk", self.segments.clone());
+        registry.register("segments_dropped", "Segments dropped by retention", self.segments_dropped.clone());
+    }
+
+    pub(crate) fn of(&self, log: LogId) -> LogMetrics {
+        let labels = Labels { log: log.to_string() };
+        LogMetrics(Arc::new(Inner {
+            records: self.records.get_or_create(&labels).clone(),
+            record_bytes: self.record_bytes.get_or_create(&labels).clone(),
+            commits: self.commits.get_or_create(&labels).clone(),
+            batch_records: self.batch_records.get_or_create(&labels).clone(),
+            queue: self.queue.get_or_create(&labels).clone(),
+            tail_bytes: self.tail_bytes.get_or_create(&labels).clone(),
+            tail_records: self.tail_records.get_or_create(&labels).clone(),
+            segments: self.segments.get_or_create(&labels).clone(),
+            segments_dropped: self.segments_dropped.get_or_create(&labels).clone(),
+        }))
+    }
+}
+
+/// Metrics of one log.
+#[derive(Clone, Debug)]
+pub(crate) struct LogMetrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    records: Counter,
+    record_bytes: Counter,
+    commits: Histogram,
+    batch_records: Histogram,
+    queue: Gauge,
+    tail_bytes: Gauge,
+    tail_records: Gauge,
+    segments: Gauge,
+    segments_dropped: Counter,
+}
+
+impl LogMetrics {
+    pub(crate) fn committed(&self, records: u64, bytes: u64, took: Duration, tail: TailSize) {
+        self.0.commits.observe(took.as_secs_f64());
+        if records > 0 {
+            self.0.records.inc_by(records);
+            self.0.record_bytes.inc_by(bytes);
+            self.0.batch_records.observe(records as f64);
+            self.0.tail_bytes.set(gauge(tail.bytes));
+            self.0.tail_records.set(gauge(tail.records));
+        }
+    }
+
+    pub(crate) fn queued(&self, jobs: usize) {
+        self.0.queue.set(gauge(jobs));
+    }
+
+    pub(crate) fn segments(&self, segments: usize) {
+        self.0.segments.set(gauge(segments));
+    }
+
+    pub(crate) fn dropped(&self, segments: usize) {
+        self.0.segments_dropped.inc();
+        self.segments(segments);
+    }
+}
+
+fn gauge(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

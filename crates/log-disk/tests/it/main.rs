@@ -1,0 +1,4 @@
+//! The embedded log keeps the contract, survives being killed, and refuses to start on damage.
+
+mod contract;
+mod store;

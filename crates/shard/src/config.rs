@@ -1,0 +1,46 @@
+//! Settings of shards and directory.
+
+use std::sync::Arc;
+
+use roomhook_log::NodeId;
+use roomhook_room::{Facts, UnixMillis};
+
+/// The time of day. A shell's matter, handed in.
+pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
+
+/// Limits and settings; all of them hold per shard.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who claims the logs.
+    pub node: NodeId,
+    /// Commands waiting for the owner. When full, callers are told [`crate::ExecuteError::Busy`].
+    pub inbox_max: usize,
+    /// Commands of one append.
+    pub batch_records_max: usize,
+    /// Bodies of one append, in bytes, unless a single one is larger.
+    pub batch_bytes_max: usize,
+    /// Records that a restart has to replay, at most; one batch may come on top.
+    pub replay_records_max: u64,
+    /// Snapshots written with one append, in bytes, as long as `replay_records_max` is kept.
+    pub snapshot_bytes_max: usize,
+    /// Rooms in memory. Rooms with events since their last snapshot stay beyond that; there are at most
+    /// `replay_records_max` of those.
+    pub rooms_cached_max: usize,
+    /// App-wide settings that decide.
+    pub facts: Facts,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node: NodeId(0),
+            inbox_max: 4_096,
+            batch_records_max: 1_024,
+            batch_bytes_max: 1 << 20,
+            replay_records_max: 50_000,
+            snapshot_bytes_max: 256 << 10,
+            rooms_cached_max: 20_000,
+            facts: Facts::default(),
+        }
+    }
+}

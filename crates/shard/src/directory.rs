@@ -1,0 +1,117 @@
+//! Accounts and endpoints: app-wide facts with a log, an owner and a view of their own.
+
+mod owner;
+mod view;
+
+use std::sync::Arc;
+
+use roomhook_room::{AppId, Endpoint, EndpointId, directory::Command};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
+use tracing::Instrument as _;
+
+use self::{
+    owner::{Opened, Request, supervise},
+    view::View,
+};
+use crate::{
+    error::{ExecuteError, StartError},
+    owner::Deps,
+    supervisor::Health,
+};
+
+pub use roomhook_room::directory::{Account, ImportAccount};
+
+/// What doors and webhooks know of the directory. Cheap to clone; shows durable facts only.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    inbox: mpsc::Sender<Request>,
+    view: Arc<View>,
+    health: Arc<Health>,
+}
+
+impl Directory {
+    /// The account of a user, if it was imported. Called per message: no waiting, and nothing is copied but pointers.
+    #[must_use]
+    pub fn account(&self, app: AppId, user: &str) -> Option<Account> {
+        self.view.account(app, user)
+    }
+
+    #[must_use]
+    pub fn endpoint(&self, app: AppId, id: &EndpointId) -> Option<Arc<Endpoint>> {
+        self.view.endpoints().borrow().iter().find(|one| one.app == app && one.id == *id).cloned()
+    }
+
+    /// All endpoints, and every change of them once it is durable.
+    #[must_use]
+    pub fn endpoints(&self) -> watch::Receiver<Arc<Vec<Arc<Endpoint>>>> {
+        self.view.endpoints()
+    }
+
+    /// Imports accounts. Those that exist keep their number and get the profile fields that are given. Durable when it
+    /// returns; repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`ExecuteError`], never `Rejected`. A call that is dropped may still happen.
+    pub async fn import(&self, app: AppId, accounts: Vec<ImportAccount>) -> Result<(), ExecuteError> {
+        self.execute(Command::Import { app, accounts }).await.map(drop)
+    }
+
+    /// Creates or replaces an endpoint. `generation` and `created_at` are set by the directory.
+    ///
+    /// # Errors
+    /// As [`Directory::import`].
+    pub async fn put_endpoint(&self, endpoint: Endpoint) -> Result<(), ExecuteError> {
+        self.execute(Command::PutEndpoint(Box::new(endpoint))).await.map(drop)
+    }
+
+    /// Deletes an endpoint; false when there was none.
+    ///
+    /// # Errors
+    /// As [`Directory::import`].
+    pub async fn delete_endpoint(&self, app: AppId, id: EndpointId) -> Result<bool, ExecuteError> {
+        self.execute(Command::DeleteEndpoint { app, id }).await
+    }
+
+    /// Whether anything changed.
+    async fn execute(&self, command: Command) -> Result<bool, ExecuteError> {
+        self.health.check_open()?;
+        let (reply, answer) = oneshot::channel();
+        self.inbox.try_send(Request { command, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ExecuteError::Busy,
+            mpsc::error::TrySendError::Closed(_) => ExecuteError::Unavailable("the server is stopping".into()),
+        })?;
+        answer.await.unwrap_or_else(|_| Err(ExecuteError::Unknown("the directory restarted".into())))
+    }
+}
+
+/// The directory's log, claimed and folded, not yet running.
+pub(crate) struct Ready {
+    deps: Deps,
+    opened: Opened,
+}
+
+/// Claims the directory's log and folds it.
+///
+/// # Errors
+/// [`StartError`].
+pub(crate) async fn open(deps: Deps) -> Result<Ready, StartError> {
+    let opened = owner::open(&deps).await?;
+    deps.metrics.replayed.set(opened.replayed as i64);
+    Ok(Ready { deps, opened })
+}
+
+impl Ready {
+    /// Starts the owner.
+    pub(crate) fn run(self, tasks: &mut JoinSet<()>) -> (Directory, Arc<Health>) {
+        let Self { deps, opened } = self;
+        let (inbox, requests) = mpsc::channel(deps.config.inbox_max);
+        let view = Arc::new(View::of(&opened.state));
+        let health = Arc::clone(&deps.health);
+        let directory = Directory { inbox, view: Arc::clone(&view), health: Arc::clone(&health) };
+        tasks.spawn(supervise(deps, view, requests, opened).instrument(tracing::info_span!("directory")));
+        (directory, health)
+    }
+}

@@ -1,0 +1,321 @@
+//! The task that owns the directory.
+//!
+//! Every event has a row, written with its record: the newest events of all things are the state, and a restart reads
+//! rows instead of the log. `APPLIED` names the last record they contain; what lies after it is folded on top.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use roomhook_log::{AppendError, Claim, Key, Lsn, NewRecord, ReadError, Row};
+use roomhook_room::{
+    CodecError, UnixMillis, decode_directory_record,
+    directory::{Command, Event, State, decide, fold},
+    encode_directory_record,
+};
+use tokio::{
+    sync::{OwnedMutexGuard, mpsc, oneshot},
+    task::JoinSet,
+    time::{Duration, Instant, sleep},
+};
+use tracing::Instrument as _;
+
+use super::view::View;
+use crate::{
+    error::{ExecuteError, StartError},
+    owner::Deps,
+    rows,
+    supervisor::stopped,
+};
+
+/// Rows read at once.
+const PAGE_ROWS: usize = 4_096;
+/// Commands of one append. Each imports at most some hundred accounts, so an append stays far below the log's limits.
+const BATCH_COMMANDS: usize = 64;
+/// Between two tries to open the log again.
+const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) command: Command,
+    /// Whether anything changed.
+    pub(super) reply: oneshot::Sender<Result<bool, ExecuteError>>,
+}
+
+/// The log, claimed, and its fold.
+#[derive(Debug)]
+pub(super) struct Opened {
+    claim: Claim,
+    pub(super) state: State,
+    last_at: UnixMillis,
+    pub(super) replayed: u64,
+}
+
+pub(super) async fn open(deps: &Deps) -> Result<Opened, StartError> {
+    let (store, log) = (&deps.reader.store, deps.reader.log);
+    let unreadable = |source: ReadError| StartError::Read { log, source };
+    let claim = store.claim(log, deps.config.node).await.map_err(|source| StartError::Claim { log, source })?;
+    let mut opened = Opened { claim, state: State::default(), last_at: UnixMillis(0), replayed: 0 };
+
+    let row_error = |row: &[u8], source| StartError::Row { log, row: String::from_utf8_lossy(row).into(), source };
+    let mut after: Option<Bytes> = None;
+    loop {
+        let page = store.state_scan(log, rows::THING, after.as_deref(), PAGE_ROWS).await.map_err(unreadable)?;
+        for (key, value) in &page {
+            fold_all(&mut opened.state, value).map_err(|source| row_error(key, source))?;
+        }
+        match page.into_iter().next_back() {
+            Some((last, _)) => after = Some(last),
+            None => break,
+        }
+    }
+    let mut next = match store.state(log, rows::APPLIED).await.map_err(unreadable)? {
+        Some(value) => rows::position(&value).map_err(|source| row_error(rows::APPLIED, source))?.next(),
+        None => Lsn::FIRST,
+    };
+    let mut stream = store.read(log, next).map_err(unreadable)?;
+    while next < opened.claim.next {
+        for record in stream.next_batch().await.map_err(unreadable)?.iter() {
+            (next, opened.last_at) = (record.lsn.next(), opened.last_at.max(UnixMillis(record.at_ms)));
+            opened.replayed += 1;
+            if !record.key.0.is_empty() {
+                let unknown = |source| StartError::Record { log, lsn: record.lsn, source };
+                fold_all(&mut opened.state, &record.payload).map_err(unknown)?;
+            }
+        }
+    }
+    Ok(opened)
+}
+
+fn fold_all(state: &mut State, payload: &Bytes) -> Result<(), CodecError> {
+    decode_directory_record(payload)?.iter().for_each(|event| fold(state, event));
+    Ok(())
+}
+
+/// Runs owners, one after the other, until the server stops.
+pub(super) async fn supervise(deps: Deps, view: Arc<View>, inbox: mpsc::Receiver<Request>, opened: Opened) {
+    let inbox = Arc::new(tokio::sync::Mutex::new(inbox));
+    let mut opened = Some(opened);
+    loop {
+        if let Some(open) = opened.take() {
+            let inbox = Arc::clone(&inbox).lock_owned().await;
+            let owner = Owner { deps: deps.clone(), view: Arc::clone(&view), inbox, waiting: Vec::new(), opened: open };
+            // A task of its own, so that its panic is an answer here. The set ends it when this future is dropped.
+            let mut life = JoinSet::new();
+            life.spawn(owner.run().in_current_span());
+            match life.join_next().await {
+                Some(Ok(Exit::Stopped)) | None => return,
+                Some(Ok(Exit::Reopen(reason))) => deps.health.set_refusing(&reason),
+                Some(Err(_)) => {
+                    tracing::error!("the owner of the directory panicked, it starts again from its log");
+                    deps.metrics.panics.inc();
+                }
+            }
+        }
+        match open_again(&deps, &view, &inbox).await {
+            Some(again) => opened = Some(again),
+            None => return,
+        }
+    }
+}
+
+/// `None` when the server stopped before the log could be opened.
+async fn open_again(deps: &Deps, view: &View, inbox: &tokio::sync::Mutex<mpsc::Receiver<Request>>) -> Option<Opened> {
+    loop {
+        match open(deps).await {
+            Ok(opened) => {
+                view.publish_all(&opened.state);
+                deps.health.set_ready();
+                return Some(opened);
+            }
+            Err(error) => {
+                let reason = error.told();
+                tracing::error!(reason, "the directory cannot be opened again");
+                deps.health.set_refusing(&reason);
+                let mut inbox = inbox.lock().await;
+                if *deps.stop.borrow() {
+                    inbox.close();
+                }
+                while let Ok(request) = inbox.try_recv() {
+                    drop(request.reply.send(Err(ExecuteError::Unavailable(reason.clone()))));
+                }
+                if inbox.is_closed() {
+                    return None;
+                }
+            }
+        }
+        let mut stop = deps.stop.clone();
+        tokio::select! {
+            () = stopped(&mut stop) => {}
+            () = sleep(REOPEN_PAUSE) => {}
+        }
+    }
+}
+
+enum Exit {
+    Stopped,
+    Reopen(String),
+}
+
+struct Owner {
+    deps: Deps,
+    view: Arc<View>,
+    inbox: OwnedMutexGuard<mpsc::Receiver<Request>>,
+    waiting: Vec<Request>,
+    opened: Opened,
+}
+
+/// Decided, not yet durable.
+#[derive(Default)]
+struct Batch {
+    records: Vec<NewRecord>,
+    /// The newest row of each thing.
+    rows: BTreeMap<Bytes, Bytes>,
+    events: Vec<Event>,
+    answers: Vec<Answer>,
+}
+
+struct Answer {
+    reply: oneshot::Sender<Result<bool, ExecuteError>>,
+    changed: bool,
+    /// Records that must be durable before this may be told.
+    needs: usize,
+}
+
+impl Owner {
+    async fn run(mut self) -> Exit {
+        loop {
+            tokio::select! {
+                biased;
+                // Both arms are cancel safe: nothing is taken from the inbox unless this arm is the one that ends.
+                taken = self.inbox.recv_many(&mut self.waiting, BATCH_COMMANDS) => {
+                    if taken == 0 {
+                        return Exit::Stopped;
+                    }
+                    self.deps.metrics.inbox.set((self.inbox.len() + self.waiting.len()) as i64);
+                    let batch = self.decide();
+                    if let Err(exit) = self.settle(batch).await {
+                        return exit;
+                    }
+                }
+                () = stopped(&mut self.deps.stop), if !self.inbox.is_closed() => self.inbox.close(),
+            }
+        }
+    }
+
+    fn decide(&mut self) -> Batch {
+        let opened = &mut self.opened;
+        opened.last_at = opened.last_at.max((self.deps.clock)());
+        let mut batch = Batch::default();
+        for Request { command, reply } in self.waiting.drain(..) {
+            let app = match &command {
+                Command::Import { app, .. } | Command::DeleteEndpoint { app, .. } => *app,
+                Command::PutEndpoint(endpoint) => endpoint.app,
+            };
+            let events = decide(&opened.state, command, opened.last_at);
+            let changed = !events.is_empty();
+            if changed {
+                let key = Key(Bytes::copy_from_slice(&app.0.to_be_bytes()));
+                let payload = encode_directory_record(&events);
+                batch.records.push(NewRecord { key, at_ms: opened.last_at.0, payload });
+            }
+            for event in events {
+                fold(&mut opened.state, &event);
+                let value = encode_directory_record(std::slice::from_ref(&event));
+                batch.rows.insert(rows::thing_key(&event.row_key()), value);
+                batch.events.push(event);
+            }
+            batch.answers.push(Answer { reply, changed, needs: batch.records.len() });
+        }
+        batch
+    }
+
+    async fn settle(&mut self, batch: Batch) -> Result<(), Exit> {
+        let Batch { records, rows, events, answers } = batch;
+        let count = records.len();
+        if count == 0 {
+            answers.into_iter().for_each(|answer| answer.tell(Ok(())));
+            return Ok(());
+        }
+        let claim = &mut self.opened.claim;
+        let (epoch, first) = (claim.epoch, claim.next);
+        let applied = rows::position_row(rows::APPLIED, Lsn(first.0 + count as u64 - 1));
+        let rows = rows.into_iter().map(|(key, value)| Row { key, value: Some(value) }).chain([applied]).collect();
+        let bytes = records.iter().map(|record| record.payload.len()).sum();
+        let started = Instant::now();
+        let appended = self.deps.reader.store.append(claim, records, rows).await;
+        self.deps.metrics.append(started.elapsed(), count, bytes, events.len(), appended.is_ok());
+        match appended {
+            Ok(_) => {
+                self.view.publish(&events, &self.opened.state);
+                answers.into_iter().for_each(|answer| answer.tell(Ok(())));
+                self.deps.health.set_ready();
+                Ok(())
+            }
+            Err(error) => self.fail(error, answers, epoch, first).await,
+        }
+    }
+
+    /// The state in memory has folded what is not durable: reads it again, then answers by what the log has.
+    async fn fail(
+        &mut self,
+        error: AppendError,
+        answers: Vec<Answer>,
+        epoch: roomhook_log::Epoch,
+        first: Lsn,
+    ) -> Result<(), Exit> {
+        let reason = error.to_string();
+        tracing::error!(reason, "the directory's append failed");
+        self.deps.health.set_refusing(&reason);
+        let unsure = matches!(error, AppendError::Ambiguous { .. } | AppendError::Poisoned { .. });
+        if !unsure {
+            for answer in answers {
+                answer.tell(Err(ExecuteError::Unavailable(reason.clone())));
+            }
+            return match error {
+                // Another process owns the directory: claiming it back would start a fight.
+                AppendError::Fenced { .. } => Err(self.refuse_all(&reason).await),
+                _ => Err(Exit::Reopen(reason)),
+            };
+        }
+        let Ok(opened) = open(&self.deps).await else {
+            for answer in answers {
+                answer.tell(Err(ExecuteError::Unknown(reason.clone())));
+            }
+            return Err(Exit::Reopen(reason));
+        };
+        let written = self.deps.reader.written(epoch, first, opened.claim.next).await;
+        for answer in answers {
+            let told = match &written {
+                Ok(written) if answer.needs <= *written => Ok(()),
+                Ok(_) => Err(ExecuteError::Unavailable(reason.clone())),
+                Err(_) => Err(ExecuteError::Unknown(reason.clone())),
+            };
+            answer.tell(told);
+        }
+        self.view.publish_all(&opened.state);
+        self.opened = opened;
+        self.deps.health.set_ready();
+        Ok(())
+    }
+
+    /// Answers until the server stops.
+    async fn refuse_all(&mut self, reason: &str) -> Exit {
+        loop {
+            tokio::select! {
+                biased;
+                request = self.inbox.recv() => match request {
+                    Some(request) => drop(request.reply.send(Err(ExecuteError::Unavailable(reason.to_owned())))),
+                    None => return Exit::Stopped,
+                },
+                () = stopped(&mut self.deps.stop), if !self.inbox.is_closed() => self.inbox.close(),
+            }
+        }
+    }
+}
+
+impl Answer {
+    fn tell(self, outcome: Result<(), ExecuteError>) {
+        // A caller that is gone needs no answer.
+        drop(self.reply.send(outcome.map(|()| self.changed)));
+    }
+}

@@ -1,0 +1,368 @@
+//! The task that owns a shard.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use roomhook_log::{AppendError, Claim, Lsn};
+use roomhook_room::{RoomKey, UnixMillis};
+use tokio::{
+    sync::{OwnedMutexGuard, mpsc, watch},
+    time::{Duration, Instant, sleep},
+};
+
+use crate::{
+    batch::Batch,
+    cache::{Cache, Limits, Plan, Slot},
+    config::{Clock, Config},
+    error::ExecuteError,
+    replay::{Opened, Reader},
+    request::{Request, RoomView},
+    rows,
+    supervisor::{Health, stopped},
+    telemetry::ShardMetrics,
+};
+
+/// Rows read at the same time for one batch.
+const LOADS_MAX: usize = 64;
+/// Between two tries to write after one that found no room.
+const PROBE_PAUSE: Duration = Duration::from_secs(1);
+/// Tries to claim and replay again after an append of unknown outcome, and the pause after the first of them.
+const RECOVERY_TRIES: u32 = 6;
+const RECOVERY_PAUSE: Duration = Duration::from_millis(50);
+
+/// What every life of an owner needs.
+#[derive(Clone)]
+pub(crate) struct Deps {
+    pub(crate) reader: Reader,
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: ShardMetrics,
+    pub(crate) health: Arc<Health>,
+    /// True once the server stops.
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// How an owner's life ended.
+#[derive(Debug)]
+pub(crate) enum Exit {
+    /// The inbox is closed and empty.
+    Stopped,
+    /// What it holds in memory can no longer be trusted: open the log again.
+    Reopen(String),
+}
+
+/// Whether the shard accepts writes.
+#[derive(Debug)]
+enum Mode {
+    Writing,
+    /// Nothing is written any more; what is durable can still be read.
+    ReadOnly(String),
+    /// Another process owns the shard.
+    Deposed(String),
+}
+
+/// The state of a shard, in the hands of one task.
+pub(crate) struct Owner {
+    deps: Deps,
+    inbox: OwnedMutexGuard<mpsc::Receiver<Request>>,
+    /// Taken from the inbox, not yet decided.
+    waiting: Vec<Request>,
+    claim: Claim,
+    cache: Cache,
+    last_at: UnixMillis,
+    /// What the log was last told that a restart no longer needs.
+    trimmed: Lsn,
+    mode: Mode,
+}
+
+impl Owner {
+    pub(crate) fn new(deps: Deps, inbox: OwnedMutexGuard<mpsc::Receiver<Request>>, opened: Opened) -> Self {
+        let Opened { claim, cache, last_at, replay_from, .. } = opened;
+        Self { deps, inbox, waiting: Vec::new(), claim, cache, last_at, trimmed: replay_from, mode: Mode::Writing }
+    }
+
+    /// Decides, appends, answers, until the inbox is closed and empty.
+    pub(crate) async fn run(mut self) -> Exit {
+        while self.wait().await {
+            let batch = self.decide().await;
+            if let Err(exit) = self.settle(batch).await {
+                return exit;
+            }
+            self.cache.tidy(self.limits());
+            self.deps.metrics.rooms_cached.set(self.cache.len() as i64);
+        }
+        Exit::Stopped
+    }
+
+    /// Waits for requests and takes all that are there, up to a batch. False when there will be no more.
+    async fn wait(&mut self) -> bool {
+        let batch_max = self.deps.config.batch_records_max;
+        while self.waiting.is_empty() {
+            tokio::select! {
+                biased;
+                // Both arms are cancel safe: nothing is taken from the inbox unless this arm is the one that ends.
+                taken = self.inbox.recv_many(&mut self.waiting, batch_max) => {
+                    if taken == 0 {
+                        return false;
+                    }
+                }
+                () = stopped(&mut self.deps.stop), if !self.inbox.is_closed() => self.inbox.close(),
+                () = sleep(PROBE_PAUSE), if self.is_refusing() => self.probe().await,
+            }
+        }
+        while self.waiting.len() < batch_max
+            && let Ok(request) = self.inbox.try_recv()
+        {
+            self.waiting.push(request);
+        }
+        self.deps.metrics.inbox.set((self.inbox.len() + self.waiting.len()) as i64);
+        true
+    }
+
+    /// Whether the last append found no room.
+    fn is_refusing(&self) -> bool {
+        matches!(self.mode, Mode::Writing) && !self.deps.health.is_ready()
+    }
+
+    /// Tries to write something harmless, so that a server which nobody sends to (because it said it was not ready)
+    /// notices that there is room again.
+    async fn probe(&mut self) {
+        let replay_from = self.cache.oldest_dirty().unwrap_or(self.claim.next);
+        let row = rows::position_row(rows::REPLAY_FROM, replay_from);
+        match self.deps.reader.store.append(&mut self.claim, Vec::new(), vec![row]).await {
+            Ok(_) => self.deps.health.set_ready(),
+            Err(error) => tracing::debug!(%error, "still nothing can be written"),
+        }
+    }
+
+    // === decide ===
+
+    async fn decide(&mut self) -> Batch {
+        let (requests, bytes) = self.take();
+        self.load(&requests).await;
+        self.last_at = self.last_at.max((self.deps.clock)());
+        let mut batch = Batch::new(self.claim.next, requests.len(), bytes);
+        for request in requests {
+            match request {
+                Request::View { room, reply } => batch.views.push((room, reply)),
+                Request::Execute { room, command, reply } => match &self.mode {
+                    Mode::Writing => {
+                        let facts = &self.deps.config.facts;
+                        let reject = batch.decide(&mut self.cache, room, command, facts, self.last_at, reply);
+                        if let Some(reject) = reject {
+                            self.deps.metrics.reject(&reject);
+                        }
+                    }
+                    Mode::ReadOnly(reason) | Mode::Deposed(reason) => {
+                        drop(reply.send(Err(ExecuteError::Unavailable(reason.clone()))));
+                    }
+                },
+            }
+        }
+        batch
+    }
+
+    /// The requests of the next batch, and about how many bytes they bring.
+    fn take(&mut self) -> (Vec<Request>, usize) {
+        let mut bytes = 0;
+        let fits = |request: &&Request| {
+            let before = bytes;
+            bytes += request.bytes();
+            before == 0 || bytes <= self.deps.config.batch_bytes_max
+        };
+        let count = self.waiting.iter().take_while(fits).count();
+        (self.waiting.drain(..count).collect(), bytes)
+    }
+
+    /// Brings the rooms of these requests into memory.
+    async fn load(&mut self, requests: &[Request]) {
+        let absent = |room: &&RoomKey| !self.cache.contains(room);
+        let missing: Vec<RoomKey> = requests.iter().map(Request::room).filter(absent).cloned().collect();
+        if !missing.is_empty() && !matches!(self.mode, Mode::Deposed(_)) {
+            self.load_rooms(missing).await;
+        }
+    }
+
+    /// A room that cannot be read stays out of memory, and its requests are told so.
+    async fn load_rooms(&mut self, mut rooms: Vec<RoomKey>) {
+        rooms.sort_unstable();
+        rooms.dedup();
+        rooms.retain(|room| !self.cache.contains(room));
+        let reader = &self.deps.reader;
+        let loads = rooms.into_iter().map(|room| async move {
+            let key = roomhook_log::Key(room.to_bytes());
+            let loaded = reader.room(&key.0).await;
+            (room, key, loaded)
+        });
+        let mut loads = stream::iter(loads).buffer_unordered(LOADS_MAX);
+        while let Some((room, key, loaded)) = loads.next().await {
+            match loaded {
+                Ok((covers, state)) => self.cache.insert(room, Slot::clean(key, state, covers)),
+                Err(error) => tracing::error!(%room, error = error.told(), "a room's snapshot cannot be read"),
+            }
+        }
+    }
+
+    // === append, then answer ===
+
+    /// Makes the batch durable and tells everybody who waits for it.
+    async fn settle(&mut self, mut batch: Batch) -> Result<(), Exit> {
+        if batch.records.is_empty() {
+            batch.release();
+            self.tell_views(&mut batch);
+            return Ok(());
+        }
+        let mut plan = self.cache.plan(batch.first, batch.end(), self.limits());
+        let (records, rows) = (std::mem::take(&mut batch.records), std::mem::take(&mut plan.rows));
+        let (count, snapshots) = (records.len(), rows.len());
+        let epoch = self.claim.epoch;
+        let started = Instant::now();
+        let appended = self.deps.reader.store.append(&mut self.claim, records, rows).await;
+        self.deps.metrics.append(started.elapsed(), count, batch.bytes, snapshots, appended.is_ok());
+        match appended {
+            Ok(_) => {
+                self.cache.commit(&batch.touched, &plan);
+                batch.release_prefix(count, "");
+                self.tell_views(&mut batch);
+                self.deps.health.set_ready();
+                self.trim(&plan).await;
+                Ok(())
+            }
+            Err(AppendError::Ambiguous { expected, reason }) => {
+                tracing::warn!(%expected, reason, "outcome of an append is unknown, asking the log");
+                self.recover(batch, epoch, expected, &reason).await
+            }
+            Err(error) => self.undo(batch, plan, error).await,
+        }
+    }
+
+    fn tell_views(&mut self, batch: &mut Batch) {
+        for (room, reply) in std::mem::take(&mut batch.views) {
+            let view = match (&self.mode, self.cache.get_mut(&room)) {
+                (Mode::Deposed(reason), _) => Err(ExecuteError::Unavailable(reason.clone())),
+                (_, Some(slot)) => Ok(slot.view(Lsn(self.claim.next.0 - 1))),
+                (_, None) => Err(ExecuteError::Unavailable("the room could not be read".into())),
+            };
+            // A caller that is gone needs no answer.
+            drop(reply.send(view));
+        }
+    }
+
+    /// Lets retention drop what a restart no longer needs. It may keep all of it: that is the log's to choose.
+    async fn trim(&mut self, plan: &Plan) {
+        let Some(replay_from) = plan.replay_from else { return };
+        // Telling it in small steps would cost more than it gives back.
+        if replay_from.0 < self.trimmed.0 + self.deps.config.replay_records_max / 4 {
+            return;
+        }
+        match self.deps.reader.store.trim(&self.claim, replay_from).await {
+            Ok(()) => self.trimmed = replay_from,
+            Err(error) => tracing::warn!(%error, "the log cannot be trimmed"),
+        }
+    }
+
+    // === when the append failed ===
+
+    /// Nothing of the batch is in the log (or, if the log is poisoned, nobody knows): puts the rooms back.
+    async fn undo(&mut self, mut batch: Batch, plan: Plan, error: AppendError) -> Result<(), Exit> {
+        let reason = error.to_string();
+        self.cache.roll_back(plan);
+        match error {
+            AppendError::Poisoned { .. } => {
+                tracing::error!(reason, "the shard is read-only until a restart");
+                batch.release_unknown(&reason);
+                self.mode = Mode::ReadOnly(reason.clone());
+                self.deps.health.set_refusing(&reason);
+            }
+            AppendError::Fenced { .. } => {
+                tracing::error!(reason, "another process owns this shard now");
+                batch.release_prefix(0, &reason);
+                batch.refuse_views(&reason);
+                self.mode = Mode::Deposed(reason.clone());
+                self.deps.health.set_refusing(&reason);
+                return Ok(());
+            }
+            AppendError::Closed => {
+                batch.release_prefix(0, &reason);
+                self.mode = Mode::ReadOnly(reason.clone());
+                self.deps.health.set_refusing(&reason);
+            }
+            _ => {
+                tracing::error!(reason, "nothing was written");
+                batch.release_prefix(0, &reason);
+                self.deps.health.set_refusing(&reason);
+            }
+        }
+        let touched = std::mem::take(&mut batch.touched);
+        for room in touched {
+            let Some(slot) = self.cache.get_mut(&room) else { continue };
+            let (key, records) = (slot.key.clone(), slot.records_since);
+            match self.deps.reader.dirty_room(&key, batch.first, records).await {
+                Ok(state) => self.cache.reloaded(&room, state),
+                Err(error) => {
+                    batch.refuse_views(&reason);
+                    return Err(Exit::Reopen(error.told()));
+                }
+            }
+        }
+        self.tell_views(&mut batch);
+        Ok(())
+    }
+
+    /// Claims and replays again, then answers by what the log has.
+    async fn recover(
+        &mut self,
+        mut batch: Batch,
+        epoch: roomhook_log::Epoch,
+        expected: Lsn,
+        reason: &str,
+    ) -> Result<(), Exit> {
+        // Nothing in memory is true any more.
+        self.cache = Cache::default();
+        let mut pause = RECOVERY_PAUSE;
+        for _ in 0..RECOVERY_TRIES {
+            match self.reopen(epoch, expected).await {
+                Ok((opened, written)) => {
+                    tracing::info!(written, "the log has been asked, the shard goes on");
+                    let Opened { claim, cache, last_at, .. } = opened;
+                    (self.claim, self.cache, self.last_at) = (claim, cache, self.last_at.max(last_at));
+                    batch.release_prefix(written, reason);
+                    let viewed = batch.views.iter().map(|(room, _)| room.clone()).collect::<Vec<_>>();
+                    self.load_rooms(viewed).await;
+                    self.tell_views(&mut batch);
+                    return Ok(());
+                }
+                Err(error) => tracing::warn!(error, "the log cannot be asked yet"),
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+        batch.release_unknown(reason);
+        batch.refuse_views(reason);
+        Err(Exit::Reopen(reason.to_owned()))
+    }
+
+    async fn reopen(&self, epoch: roomhook_log::Epoch, expected: Lsn) -> Result<(Opened, usize), String> {
+        let opened = self.deps.reader.open(self.deps.config.node).await.map_err(|error| error.told())?;
+        let written = self.deps.reader.written(epoch, expected, opened.claim.next).await;
+        Ok((opened, written.map_err(|error| error.to_string())?))
+    }
+
+    fn limits(&self) -> Limits {
+        let Config { replay_records_max, snapshot_bytes_max, rooms_cached_max, .. } = *self.deps.config;
+        Limits { replay_records_max, snapshot_bytes_max, rooms_cached_max }
+    }
+}
+
+impl Slot {
+    fn view(&self, at: Lsn) -> Option<RoomView> {
+        Some(RoomView {
+            info: self.room.info()?.clone(),
+            incarnation: self.room.incarnation()?,
+            created_at: self.room.created_at()?,
+            top: self.room.top(),
+            statistic: self.room.statistic(),
+            at,
+        })
+    }
+}

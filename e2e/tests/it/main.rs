@@ -1,0 +1,3 @@
+//! Stories about the real server, told through processes of others.
+
+mod imports;
