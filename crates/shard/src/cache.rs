@@ -52,6 +52,8 @@ pub(crate) struct Cache {
     dirty: VecDeque<(Lsn, RoomKey)>,
     /// Number of the batch being decided.
     clock: u64,
+    /// So many rooms must be here before the next look for rooms that may leave.
+    look_at: usize,
 }
 
 /// Snapshots that go with a batch.
@@ -181,9 +183,7 @@ impl Cache {
     /// Ends a batch: clean rooms that were not used for longest leave when there are too many.
     pub(crate) fn tidy(&mut self, limits: Limits) {
         self.clock += 1;
-        // Looking at all rooms is paid for by those that came since the last look.
-        let slack = limits.rooms_cached_max / 8;
-        if self.slots.len() <= limits.rooms_cached_max + slack {
+        if self.slots.len() <= limits.rooms_cached_max || self.slots.len() < self.look_at {
             return;
         }
         let mut uses: Vec<u64> = self.slots.values().map(|slot| slot.used).collect();
@@ -195,5 +195,7 @@ impl Cache {
             leaving -= usize::from(leaves);
             !leaves
         });
+        // Looking at all rooms is paid for by those that come until the next look, even if only dirty ones are here.
+        self.look_at = self.slots.len() + limits.rooms_cached_max / 8 + 1;
     }
 }

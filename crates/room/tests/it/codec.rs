@@ -89,6 +89,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn what_is_encoded_is_what_is_decoded(events in prop::collection::vec(event(), 0..5)) {
         prop_assert_eq!(decode_record(&encode_record(&events)).unwrap(), events);

@@ -51,6 +51,8 @@ fn play(world: &mut World, steps: &[Step]) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_snapshot_and_the_rest_give_what_everything_gives(
         steps in prop::collection::vec(step(), 0..120), cut in 0.0..=1.0_f64, limit in 0..6_u32,

@@ -1,0 +1,117 @@
+//! Accounts and endpoints.
+
+use std::sync::Arc;
+
+use roomhook_log::{Fault, LogId};
+use roomhook_room::{AppId, Endpoint, EndpointId};
+use roomhook_shard::{Directory, ExecuteError, ImportAccount};
+
+use crate::world::{APP, World, user};
+
+const DIRECTORY: LogId = LogId::DIRECTORY;
+
+fn accounts(names: &[&str]) -> Vec<ImportAccount> {
+    names.iter().map(|name| ImportAccount { user: user(name), nick: None, face_url: None }).collect()
+}
+
+fn id() -> EndpointId {
+    EndpointId(EndpointId::DEFAULT.into())
+}
+
+fn endpoint(url: &str) -> Endpoint {
+    Endpoint { url: url.into(), ..Endpoint::new(APP, id()) }
+}
+
+fn number(directory: &Directory, name: &str) -> Option<u64> {
+    directory.account(APP, name).map(|account| account.number)
+}
+
+#[tokio::test(start_paused = true)]
+async fn accounts_keep_their_numbers_over_restarts() {
+    let world = World::new().await;
+    world.directory.import(APP, accounts(&["ann", "bob"])).await.unwrap();
+    world.directory.import(APP, accounts(&["bob", "cat"])).await.unwrap();
+    let first = (1 << 57) + 1;
+    let numbers = |world: &World| ["ann", "bob", "cat", "dan"].map(|name| number(&world.directory, name));
+    assert_eq!(numbers(&world), [Some(first), Some(first + 1), Some(first + 2), None]);
+    let world = world.crash().await;
+    assert_eq!(numbers(&world), [Some(first), Some(first + 1), Some(first + 2), None]);
+    world.directory.import(APP, accounts(&["dan"])).await.unwrap();
+    assert_eq!(number(&world.directory, "dan"), Some(first + 3));
+    assert_eq!(world.directory.account(AppId(5), "ann"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_import_without_news_writes_nothing() {
+    let world = World::new().await;
+    world.directory.import(APP, accounts(&["ann"])).await.unwrap();
+    let before = world.records_of(DIRECTORY).await.len();
+    world.directory.import(APP, accounts(&["ann"])).await.unwrap();
+    assert_eq!(world.records_of(DIRECTORY).await.len(), before);
+    let profile = vec![ImportAccount { user: user("ann"), nick: Some("Ann".into()), face_url: None }];
+    world.directory.import(APP, profile).await.unwrap();
+    assert_eq!(&*world.directory.account(APP, "ann").unwrap().nick, "Ann");
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_are_shown_once_they_are_durable() {
+    let world = World::new().await;
+    let mut endpoints = world.directory.endpoints();
+    endpoints.mark_unchanged();
+    let hold = world.log.hold_appends(DIRECTORY);
+    let directory = world.directory.clone();
+    let putting = tokio::spawn(async move { directory.put_endpoint(endpoint("http://a/")).await });
+    hold.reached().await;
+    assert!(!endpoints.has_changed().unwrap() && world.directory.endpoint(APP, &id()).is_none());
+    hold.release();
+    putting.await.unwrap().unwrap();
+    endpoints.changed().await.unwrap();
+    let shown: Vec<Arc<Endpoint>> = endpoints.borrow_and_update().to_vec();
+    assert_eq!(shown.iter().map(|one| (&*one.url, one.generation)).collect::<Vec<_>>(), [("http://a/", 1)]);
+
+    assert_eq!(world.directory.delete_endpoint(APP, id()).await, Ok(true));
+    assert_eq!(world.directory.delete_endpoint(APP, id()).await, Ok(false));
+    assert!(endpoints.borrow_and_update().is_empty());
+    let world = world.crash().await;
+    assert!(world.directory.endpoint(APP, &id()).is_none());
+    world.directory.put_endpoint(endpoint("http://a/")).await.unwrap();
+    assert_eq!(world.directory.endpoint(APP, &id()).unwrap().generation, 2, "another endpoint of the same name");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_append_leaves_no_account() {
+    let world = World::new().await;
+    world.log.fail_next_append(DIRECTORY, Fault::Full);
+    let answer = world.directory.import(APP, accounts(&["ann"])).await;
+    assert!(matches!(answer, Err(ExecuteError::Unavailable(_))), "{answer:?}");
+    assert_eq!(number(&world.directory, "ann"), None);
+    world.directory.import(APP, accounts(&["bob"])).await.unwrap();
+    assert_eq!(number(&world.directory, "bob"), Some((1 << 57) + 1), "the number was not used up");
+    assert!(world.router.is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_outcome_is_answered_by_what_the_log_has() {
+    for durable in [0, 1] {
+        let world = World::new().await;
+        world.log.fail_next_append(DIRECTORY, Fault::Ambiguous { durable });
+        let answer = world.directory.import(APP, accounts(&["ann"])).await;
+        assert_eq!(answer.is_ok(), durable == 1, "{answer:?}");
+        assert_eq!(number(&world.directory, "ann").is_some(), durable == 1);
+        world.directory.import(APP, accounts(&["ann", "bob"])).await.unwrap();
+        let world = world.crash().await;
+        assert_eq!(number(&world.directory, "ann"), Some((1 << 57) + 1));
+        assert_eq!(number(&world.directory, "bob"), Some((1 << 57) + 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_panics_is_replaced() {
+    let world = World::new().await;
+    world.directory.import(APP, accounts(&["ann"])).await.unwrap();
+    world.clock.panic_once();
+    let answer = world.directory.import(APP, accounts(&["bob"])).await;
+    assert!(matches!(answer, Err(ExecuteError::Unknown(_))), "{answer:?}");
+    world.directory.import(APP, accounts(&["bob"])).await.unwrap();
+    assert!(number(&world.directory, "ann").is_some() && number(&world.directory, "bob").is_some());
+}

@@ -1,0 +1,9 @@
+//! Shards and directory on the memory log: what callers are told, what the log has, what a restart finds.
+
+mod chaos;
+mod directory;
+mod failures;
+mod history;
+mod restarts;
+mod sending;
+mod world;
