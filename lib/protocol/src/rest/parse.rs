@@ -1,6 +1,6 @@
 //! From bytes to a request, with the documented code for each way to fail.
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 
 use crate::{
     codes::{self, Family},
@@ -29,16 +29,14 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8], family: Family) -> Result<T
     // serde would also read a struct from an array of its members.
     let is_object = text.trim_ascii_start().starts_with('{');
     let parsed = if is_object { serde_json::from_str(text).map_err(Some) } else { Err(None) };
-    parsed.map_err(|error| match error {
-        Some(error) if !error.is_data() => broken(error.to_string()),
-        // A wrong member may stand before a broken end: then the whole is broken.
-        error => match serde_json::from_str::<IgnoredAny>(text) {
-            Err(syntax) => broken(syntax.to_string()),
-            Ok(_) => {
-                let info = error.map_or_else(|| "the body must be a JSON object".to_owned(), |error| error.to_string());
-                Failure::new(family.bad_parameter(), cut(info))
-            }
-        },
+    // What kind of error serde reports decides nothing: a wrong member may stand before a broken end, and where one of a
+    // few words is expected, another type counts as bad syntax. Only a full reading tells (`IgnoredAny` skips some checks).
+    parsed.map_err(|error: Option<serde_json::Error>| match serde_json::from_str::<serde_json::Value>(text) {
+        Err(syntax) => broken(syntax.to_string()),
+        Ok(_) => {
+            let info = error.map_or_else(|| "the body must be a JSON object".to_owned(), |error| error.to_string());
+            Failure::new(family.bad_parameter(), cut(info))
+        }
     })
 }
 
