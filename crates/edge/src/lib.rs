@@ -7,5 +7,15 @@ pub mod listener;
 
 pub mod apps;
 pub mod auth;
+pub mod publish;
+mod services;
+
+pub mod rest;
+
+pub mod admin;
+mod doors;
 
 pub mod telemetry;
+
+pub use doors::Doors;
+pub use services::{Entropy, Services};

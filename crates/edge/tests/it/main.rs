@@ -1,4 +1,8 @@
-//! The doors, from outside: real sockets on loopback.
+//! The doors, from outside: real sockets on loopback, real shards on a log in memory.
 
+mod world;
+
+mod admin;
 mod auth;
 mod listener;
+mod rest;

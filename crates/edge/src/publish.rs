@@ -1,0 +1,208 @@
+//! The one way of a message from any door to its room: limits, sender, gate, shard.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use roomhook_protocol::message::{Content, Limits, MessageError};
+use roomhook_room::{Command, Draft, MsgId, Origin, Priority, Receipt, Reject, RoomId, RoomKey, UnixMillis, UserId};
+use roomhook_shard::{Directory, ExecuteError, ImportAccount, Router};
+
+use crate::{apps::App, services::Entropy};
+
+/// A message as a door understood it.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    pub room: RoomId,
+    /// `From_Account`: must be an account of the app.
+    pub from: UserId,
+    /// `Operator_Account`: the sender for clients, the calling admin for REST.
+    pub operator: UserId,
+    pub origin: Origin,
+    /// The sender's dedup key; `None` where the API has none: the server draws one, and nothing is a repeat.
+    pub random: Option<u32>,
+    pub priority: Priority,
+    pub says: Says<'a>,
+    /// `ForbidBeforeSendMsgCallback`: the gate is not asked.
+    pub forbid_before_hook: bool,
+    /// `ForbidAfterSendMsgCallback`: no after-send webhook is owed.
+    pub forbid_after_hook: bool,
+}
+
+/// What a message says, in the forms that doors take (protocol: messages §3).
+#[derive(Debug)]
+pub enum Says<'a> {
+    /// `MsgBody` as JSON text, not yet checked, and `CloudCustomData`.
+    Body { raw: &'a str, custom_data: &'a str },
+    /// `send_text_msg`: becomes one `TIMTextElem`.
+    Text { text: &'a str, custom_data: &'a str },
+    /// `send_custom_msg`: becomes one `TIMCustomElem`.
+    Custom { business_id: &'a str, data: &'a str },
+}
+
+/// Why a message was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error(transparent)]
+    Message(#[from] MessageError),
+    #[error("the sender is no account of this app, import it first")]
+    SenderMissing,
+    /// The gate said no, with the code and text for the sender.
+    #[error("{info}")]
+    Refused { code: i32, info: String },
+    #[error(transparent)]
+    Engine(#[from] ExecuteError),
+    /// The backend deadline passed. The message may have been sent: repeating it with the same `Random` is safe.
+    #[error("no answer within the time limit; repeat with the same Random to learn the outcome")]
+    Late,
+}
+
+/// Asks the app's backend before a message is sent. Implemented by the webhooks, joined in the binary.
+///
+/// Called once per message that passed form, size and sender checks. An implementation bounds its own time.
+#[async_trait]
+pub trait Gate: Send + Sync + fmt::Debug {
+    async fn before_send(&self, room: &RoomKey, draft: &Draft) -> Verdict;
+}
+
+/// What the gate says of one message (protocol: webhooks §1.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Allow,
+    /// Send this instead. Both parts in the forms that [`Draft`] carries, checked by the gate.
+    Replace {
+        body: Bytes,
+        custom_data: Bytes,
+    },
+    /// Tell the sender it was sent, and send nothing.
+    Discard,
+    Refuse {
+        code: i32,
+        info: String,
+    },
+}
+
+/// What became of a message that was not refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// With the room's own receipt: sent, repeated, or dropped by rate control.
+    Answered(Receipt),
+    /// The gate discarded it: success for the sender.
+    Discarded { at: UnixMillis },
+}
+
+/// Sends messages. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    router: Router,
+    directory: Directory,
+    gate: Option<Arc<dyn Gate>>,
+    limits: Limits,
+    entropy: Entropy,
+    backend_timeout: Duration,
+}
+
+impl Publisher {
+    /// `backend_timeout`: how long a shard may take to answer (protocol: rest §1, 3 s).
+    pub fn new(
+        router: Router,
+        directory: Directory,
+        gate: Option<Arc<dyn Gate>>,
+        limits: Limits,
+        entropy: Entropy,
+        backend_timeout: Duration,
+    ) -> Self {
+        Self { router, directory, gate, limits, entropy, backend_timeout }
+    }
+
+    /// Sends one message and waits for its receipt. `now` is the time of the request.
+    ///
+    /// # Errors
+    /// The first reason in the order of protocol: webhooks §1.7: the room, the size, the sender, then what the gate and
+    /// the room say.
+    ///
+    /// Not cancel safe: a dropped call may or may not have sent the message.
+    pub async fn send(&self, app: &App, outgoing: Outgoing<'_>, now: UnixMillis) -> Result<Published, PublishError> {
+        let key = RoomKey { app: app.id, room: outgoing.room.clone() };
+        let forbid_before_hook = outgoing.forbid_before_hook;
+        let mut draft = match self.draft(app, outgoing, now).await {
+            Ok(draft) => draft,
+            Err(error) => return Err(self.unless_room_is_missing(key, error).await),
+        };
+        if let Some(gate) = &self.gate
+            && !forbid_before_hook
+        {
+            match gate.before_send(&key, &draft).await {
+                Verdict::Allow => {}
+                Verdict::Replace { body, custom_data } => (draft.body, draft.custom_data) = (body, custom_data),
+                Verdict::Discard => return Ok(Published::Discarded { at: now }),
+                Verdict::Refuse { code, info } => return Err(PublishError::Refused { code, info }),
+            }
+        }
+        let answer = self.router.execute(key, Command::Send(draft));
+        let answer = tokio::time::timeout(self.backend_timeout, answer).await.map_err(|_| PublishError::Late)?;
+        Ok(Published::Answered(answer?))
+    }
+
+    async fn draft(&self, app: &App, outgoing: Outgoing<'_>, now: UnixMillis) -> Result<Draft, PublishError> {
+        let Outgoing {
+            room: _,
+            from,
+            operator,
+            origin,
+            random,
+            priority,
+            says,
+            forbid_before_hook: _,
+            forbid_after_hook,
+        } = outgoing;
+        let Content { body, custom_data } = match says {
+            Says::Body { raw, custom_data } => Content::check(raw, custom_data, &self.limits),
+            Says::Text { text, custom_data } => Content::text(text, custom_data, &self.limits),
+            Says::Custom { business_id, data } => Content::custom(business_id, data, &self.limits),
+        }?;
+        let account = self.account_number(app, &from).await?;
+        // The low half of a good 64-bit generator is as random as the rest.
+        let number = random.unwrap_or_else(|| self.entropy.draw() as u32);
+        let msg_id = MsgId { account, secs: now.secs(), random: number };
+        Ok(Draft {
+            from,
+            operator,
+            origin,
+            random: number,
+            dedup: random.is_some(),
+            msg_id,
+            priority,
+            body,
+            custom_data,
+            forbid_after_hook,
+        })
+    }
+
+    /// The number of an account. App admins always have one: they get it when they first need it.
+    async fn account_number(&self, app: &App, user: &UserId) -> Result<u64, PublishError> {
+        if let Some(account) = self.directory.account(app.id, user.as_str()) {
+            return Ok(account.number);
+        }
+        if !app.admins.contains(user) {
+            return Err(PublishError::SenderMissing);
+        }
+        let import =
+            self.directory.import(app.id, vec![ImportAccount { user: user.clone(), nick: None, face_url: None }]);
+        tokio::time::timeout(self.backend_timeout, import).await.map_err(|_| PublishError::Late)??;
+        let account = self.directory.account(app.id, user.as_str());
+        account.map(|account| account.number).ok_or(PublishError::SenderMissing)
+    }
+
+    /// A message that is wrong in itself is told so only if its room exists. Asked only on this way: a good message
+    /// learns from the shard.
+    async fn unless_room_is_missing(&self, key: RoomKey, error: PublishError) -> PublishError {
+        let view = tokio::time::timeout(self.backend_timeout, self.router.view(key)).await;
+        match (view, &error) {
+            (Ok(Ok(None)), PublishError::Message(_) | PublishError::SenderMissing) => {
+                ExecuteError::Rejected(Reject::RoomMissing).into()
+            }
+            _ => error,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Sending: what a message becomes, what a repeat is answered, who may send.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use roomhook_edge::publish::{Gate, Verdict};
+use roomhook_room::{Draft, MsgSeq, Platform, Priority, RoomKey, UnixMillis};
+use serde_json::json;
+
+use crate::world::{ADMIN, APP, NEW_YEAR, Options, World};
+
+const TEXT: &str = "live_engine_http_srv/send_text_msg";
+const CUSTOM: &str = "live_engine_http_srv/send_custom_msg";
+const GROUP: &str = "group_open_http_svc/send_group_msg";
+
+fn group_msg(from: &str, random: u32, text: &str) -> String {
+    let body = json!([{"MsgType": "TIMTextElem", "MsgContent": {"Text": text}}]);
+    json!({"GroupId": "lobby", "From_Account": from, "Random": random, "MsgBody": body}).to_string()
+}
+
+#[tokio::test]
+async fn a_text_becomes_a_message_with_all_its_facts() {
+    let world = World::with_lobby().await;
+    world.now_is(UnixMillis(NEW_YEAR.0 + 5_321));
+    let said =
+        json!({"RoomId": "lobby", "Sender_Account": "ann", "TextContent": "hi \"all\"", "ExtensionInfo": "{\"a\":1}"});
+    let answer = world.ok(TEXT, &said.to_string()).await;
+    let sent = json!({"MsgTime": NEW_YEAR.secs() + 5, "MsgSeq": 1, "MsgDropReason": ""});
+    assert_eq!(answer["Response"], sent);
+
+    let messages = world.messages("lobby").await;
+    let [message] = messages.as_slice() else { panic!("{messages:?}") };
+    let draft = &message.draft;
+    assert_eq!((draft.from.as_str(), draft.operator.as_str()), ("ann", ADMIN));
+    assert_eq!(draft.origin.platform, Platform::RestApi);
+    assert_eq!(draft.origin.client_ip.to_string(), "127.0.0.1");
+    assert_eq!(draft.body, r#"[{"MsgType":"TIMTextElem","MsgContent":{"Text":"hi \"all\""}}]"#);
+    assert_eq!(draft.custom_data, r#""{\"a\":1}""#);
+    let number = world.services.directory.account(APP, "ann").unwrap().number;
+    assert!(number > 1 << 57);
+    assert_eq!(draft.msg_id.to_string(), format!("{number}-{}-{}", NEW_YEAR.secs() + 5, draft.random));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_custom_message_is_packaged_and_sent_by_the_caller_unless_told_otherwise() {
+    let world = World::with_lobby().await;
+    let said = json!({"RoomId": "lobby", "BusinessId": "coupon", "Data": "{\"left\":35}"});
+    world.ok(CUSTOM, &said.to_string()).await;
+    let messages = world.messages("lobby").await;
+    let draft = &messages[0].draft;
+    // An admin is an account without having been imported.
+    assert_eq!(draft.from.as_str(), ADMIN);
+    let inner = r#"{\"BusinessId\":\"coupon\",\"Data\":\"{\\\"left\\\":35}\"}"#;
+    assert_eq!(draft.body, format!(r#"[{{"MsgType":"TIMCustomElem","MsgContent":{{"Data":"{inner}"}}}}]"#));
+    assert_eq!(draft.custom_data, r#""""#);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_group_message_keeps_what_its_sender_chose() {
+    let world = World::with_lobby().await;
+    let said = json!({
+        "GroupId": "lobby", "From_Account": "bob", "Random": 4_294_967_295_u32, "MsgPriority": "High",
+        "MsgBody": [{"MsgType": "TIMFaceElem", "MsgContent": {"Index": 1, "Data": "x", "Own": [1, 2]}, "Extra": null}],
+        "CloudCustomData": "c", "ForbidCallbackControl": ["ForbidBeforeSendMsgCallback", "ForbidAfterSendMsgCallback"],
+        "OnlineOnlyFlag": 0, "SendMsgControl": ["NoLastMsg"], "OfflinePushInfo": {"PushFlag": 0}, "FromSomeSdk": true,
+    });
+    let answer = world.ok(GROUP, &said.to_string()).await;
+    assert_eq!((&answer["MsgSeq"], &answer["MsgDropReason"]), (&json!(1), &json!("")));
+    let messages = world.messages("lobby").await;
+    let draft = &messages[0].draft;
+    assert_eq!((draft.random, draft.dedup, draft.msg_id.random), (u32::MAX, true, u32::MAX));
+    assert_eq!(draft.priority, Priority::High);
+    assert!(draft.forbid_after_hook);
+    let body: serde_json::Value = serde_json::from_slice(&draft.body).unwrap();
+    assert_eq!(body, said["MsgBody"]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_same_random_is_the_same_message() {
+    let world = World::with_lobby().await;
+    let first = world.ok(GROUP, &group_msg("ann", 7, "hi")).await;
+    world.now_is(UnixMillis(NEW_YEAR.0 + 60_000));
+    assert_eq!(world.ok(GROUP, &group_msg("ann", 7, "hi again")).await, first);
+    assert_eq!(world.ok(GROUP, &group_msg("bob", 7, "hi")).await["MsgSeq"], 2);
+    assert_eq!(world.ok(GROUP, &group_msg("ann", 8, "hi")).await["MsgSeq"], 3);
+    // The Live APIs have no such key: the same words twice are two messages.
+    let said = json!({"RoomId": "lobby", "Sender_Account": "ann", "TextContent": "hi"}).to_string();
+    assert_eq!(world.ok(TEXT, &said).await["Response"]["MsgSeq"], 4);
+    assert_eq!(world.ok(TEXT, &said).await["Response"]["MsgSeq"], 5);
+    assert_eq!(world.messages("lobby").await.len(), 5);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn who_may_not_send_is_told_in_the_words_of_the_api() {
+    let world = World::with_lobby().await;
+    let text = |room: &str, from: &str, text: &str| {
+        json!({"RoomId": room, "Sender_Account": from, "TextContent": text}).to_string()
+    };
+    let long = "x".repeat(13_000);
+    assert_eq!(world.code(TEXT, &text("nowhere", "ann", "hi")).await, 100_004);
+    assert_eq!(world.code(TEXT, &text("nowhere", "ghost", &long)).await, 100_004, "the room comes first");
+    assert_eq!(world.code(TEXT, &text("lobby", "ghost", &long)).await, 80_002, "then the size");
+    assert_eq!(world.code(TEXT, &text("lobby", "ghost", "hi")).await, 70_107);
+    assert_eq!(world.code(GROUP, &group_msg("ghost", 1, "hi")).await, 10_019);
+    assert_eq!(world.code(GROUP, &group_msg("ann", 1, &long)).await, 80_002);
+    assert_eq!(world.code(GROUP, &group_msg("ann", 1, "hi").replace("lobby", "nowhere")).await, 10_010);
+    assert_eq!(world.code(GROUP, &group_msg("ann", 1, "hi").replace("lobby", "ä")).await, 10_015);
+    let loud = group_msg("ann", 1, "hi").replace('}', "").replace("[{", "");
+    assert_eq!(world.code(GROUP, &loud).await, 60_003);
+    let urgent = r#"{"GroupId":"lobby","Random":1,"MsgPriority":"Urgent","MsgBody":[]}"#;
+    assert_eq!(world.code(GROUP, urgent).await, 10_004);
+    assert!(world.messages("lobby").await.is_empty(), "nothing refused uses a number");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_room_without_messages_refuses_all_but_its_owner() {
+    let world = World::with_lobby().await;
+    let quiet = r#"{"RoomInfo":{"RoomId":"quiet","RoomType":"Live","Owner_Account":"ann","IsMessageDisabled":true}}"#;
+    world.ok("live_engine_http_srv/create_room", quiet).await;
+    let text = |from: &str| json!({"RoomId": "quiet", "Sender_Account": from, "TextContent": "hi"}).to_string();
+    assert_eq!(world.code(TEXT, &text("bob")).await, 100_017);
+    assert_eq!(world.code(GROUP, &group_msg("bob", 1, "hi").replace("lobby", "quiet")).await, 10_017);
+    assert_eq!(world.code(TEXT, &text("ann")).await, 0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn many_senders_at_once_get_each_number_once() {
+    let world = Arc::new(World::with_lobby().await);
+    let mut senders = tokio::task::JoinSet::new();
+    for sender in 0..16_u32 {
+        let world = Arc::clone(&world);
+        senders.spawn(async move {
+            let mut client = world.client().await;
+            let mut seqs = Vec::new();
+            for n in 0..50 {
+                let answer = client.call(GROUP, group_msg("ann", sender * 1000 + n, "hi")).await;
+                assert_eq!(answer["ErrorCode"], 0, "{answer}");
+                seqs.push(answer["MsgSeq"].as_u64().unwrap());
+            }
+            assert!(seqs.is_sorted());
+            seqs
+        });
+    }
+    let mut seqs = senders.join_all().await.concat();
+    seqs.sort_unstable();
+    assert_eq!(seqs, (1..=800).collect::<Vec<_>>());
+    let numbered: Vec<MsgSeq> = world.messages("lobby").await.iter().map(|message| message.seq).collect();
+    assert_eq!(numbered, (1..=800).map(MsgSeq).collect::<Vec<_>>());
+    Arc::into_inner(world).unwrap().stop().await;
+}
+
+/// A moderator that answers by the text it sees and remembers who asked.
+#[derive(Debug, Default)]
+struct Moderator {
+    asked: Mutex<Vec<u32>>,
+}
+
+#[async_trait]
+impl Gate for Moderator {
+    async fn before_send(&self, room: &RoomKey, draft: &Draft) -> Verdict {
+        assert_eq!(room.room.as_str(), "lobby");
+        self.asked.lock().unwrap().push(draft.random);
+        match std::str::from_utf8(&draft.body).unwrap() {
+            body if body.contains("curse") => {
+                let body = Bytes::from(body.replace("curse", "*****"));
+                Verdict::Replace { body, custom_data: Bytes::from_static(br#""moderated""#) }
+            }
+            body if body.contains("spam") => Verdict::Discard,
+            body if body.contains("link") => Verdict::Refuse { code: 10_107, info: "no links in this room".to_owned() },
+            _ => Verdict::Allow,
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_gate_decides_before_the_room_does() {
+    let moderator = Arc::new(Moderator::default());
+    let gate: Arc<dyn Gate> = Arc::clone(&moderator) as _;
+    let world = World::with(Options { gate: Some(gate), ..Options::default() }).await;
+    world.furnish().await;
+    assert_eq!(world.ok(GROUP, &group_msg("ann", 1, "hello")).await["MsgSeq"], 1);
+    assert_eq!(world.ok(GROUP, &group_msg("ann", 2, "curse")).await["MsgSeq"], 2);
+    let discarded = world.ok(GROUP, &group_msg("ann", 3, "spam")).await;
+    assert_eq!((&discarded["MsgSeq"], &discarded["MsgTime"]), (&json!(0), &json!(NEW_YEAR.secs())));
+    let refused = world.call(GROUP, &group_msg("ann", 4, "link")).await;
+    assert_eq!((&refused["ErrorCode"], &refused["ErrorInfo"]), (&json!(10_107), &json!("no links in this room")));
+    let forced =
+        group_msg("ann", 5, "link").replacen('{', r#"{"ForbidCallbackControl":["ForbidBeforeSendMsgCallback"],"#, 1);
+    assert_eq!(world.ok(GROUP, &forced).await["MsgSeq"], 3);
+    assert_eq!(world.code(GROUP, &group_msg("ghost", 6, "hello")).await, 10_019);
+
+    assert_eq!(*moderator.asked.lock().unwrap(), [1, 2, 3, 4]);
+    let messages = world.messages("lobby").await;
+    let bodies: Vec<&str> = messages.iter().map(|m| std::str::from_utf8(&m.draft.body).unwrap()).collect();
+    assert!(bodies[1].contains("*****"), "{bodies:?}");
+    assert_eq!(messages[1].draft.custom_data, r#""moderated""#);
+    world.stop().await;
+}
