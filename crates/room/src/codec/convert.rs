@@ -1,6 +1,6 @@
 //! Between events and their wire form.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
 
@@ -64,6 +64,10 @@ impl From<&Message> for wire::MessageSent {
         let Message { seq, at, draft } = message;
         let Draft { from, operator, origin, random, dedup, msg_id, priority, body, custom_data, forbid_after_hook } =
             draft;
+        let (client_ip4, ip6) = match origin.client_ip {
+            IpAddr::V4(ip) => (Some(ip.to_bits()), 0),
+            IpAddr::V6(ip) => (None, ip.to_bits()),
+        };
         let id_bytes = |id: &UserId| Bytes::copy_from_slice(id.as_str().as_bytes());
         Self {
             seq: seq.0,
@@ -71,10 +75,7 @@ impl From<&Message> for wire::MessageSent {
             from: id_bytes(from),
             operator: if operator == from { Bytes::new() } else { id_bytes(operator) },
             platform: platform_number(origin.platform),
-            client_ip: match origin.client_ip {
-                IpAddr::V4(ip) => Bytes::copy_from_slice(&ip.octets()),
-                IpAddr::V6(ip) => Bytes::copy_from_slice(&ip.octets()),
-            },
+            client_ip4,
             random: *random,
             dedup: *dedup,
             msg_id_account: msg_id.account,
@@ -88,6 +89,8 @@ impl From<&Message> for wire::MessageSent {
             body: body.clone(),
             custom_data: custom_data.clone(),
             forbid_after_hook: *forbid_after_hook,
+            client_ip6_high: (ip6 >> 64) as u64,
+            client_ip6_low: ip6 as u64,
         }
     }
 }
@@ -102,10 +105,11 @@ impl TryFrom<wire::MessageSent> for Message {
             [] => from.clone(),
             bytes => user(text(bytes, "operator")?, "operator")?,
         };
-        let client_ip = if let Ok(v4) = <[u8; 4]>::try_from(&*sent.client_ip) {
-            v4.into()
-        } else {
-            <[u8; 16]>::try_from(&*sent.client_ip).map_err(|_| CodecError::Field("client_ip"))?.into()
+        let client_ip = match sent.client_ip4 {
+            Some(ip) => IpAddr::V4(Ipv4Addr::from_bits(ip)),
+            None => {
+                Ipv6Addr::from_bits(u128::from(sent.client_ip6_high) << 64 | u128::from(sent.client_ip6_low)).into()
+            }
         };
         let draft = Draft {
             from,

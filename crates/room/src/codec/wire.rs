@@ -19,7 +19,6 @@ pub(super) struct Event {
 }
 
 #[derive(Clone, PartialEq, Oneof)]
-#[expect(clippy::large_enum_variant, reason = "nearly all events are messages: a box would cost each an allocation")]
 pub(super) enum EventKind {
     #[prost(message, tag = "1")]
     RoomCreated(Box<RoomCreated>),
@@ -66,9 +65,9 @@ pub(super) struct MessageSent {
     pub(super) operator: Bytes,
     #[prost(uint32, tag = "5")]
     pub(super) platform: u32,
-    /// 4 or 16 bytes.
-    #[prost(bytes = "bytes", tag = "6")]
-    pub(super) client_ip: Bytes,
+    /// An IPv4 address; an IPv6 one is in `client_ip6_high` and `client_ip6_low`.
+    #[prost(fixed32, optional, tag = "6")]
+    pub(super) client_ip4: Option<u32>,
     #[prost(fixed32, tag = "7")]
     pub(super) random: u32,
     #[prost(bool, tag = "8")]
@@ -88,6 +87,10 @@ pub(super) struct MessageSent {
     pub(super) custom_data: Bytes,
     #[prost(bool, tag = "15")]
     pub(super) forbid_after_hook: bool,
+    #[prost(fixed64, tag = "16")]
+    pub(super) client_ip6_high: u64,
+    #[prost(fixed64, tag = "17")]
+    pub(super) client_ip6_low: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
