@@ -1,1 +1,13 @@
-fn main() {}
+//! The roomhook program: configuration, wiring and the command line. All else lives in the crates it joins.
+
+mod cli;
+
+mod app;
+mod config;
+mod telemetry;
+
+mod out;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

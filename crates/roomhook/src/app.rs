@@ -1,0 +1,152 @@
+//! All wiring, from top to bottom, and nothing else: what there is, in the order it starts, and how it stops.
+
+pub(crate) mod first_value;
+pub(crate) mod limits;
+mod readiness;
+mod settings;
+pub(crate) mod stop;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use prometheus_client::registry::Registry;
+use roomhook_edge::{
+    Doors, Entropy, Services, admin,
+    apps::Apps,
+    auth::Authenticator,
+    listener::{Listener, Tls, TlsError, TlsFiles},
+    publish::Publisher,
+    rest::Rest,
+    telemetry::{AuthMetrics, ListenerMetrics, RestMetrics},
+};
+use roomhook_hooks::Hooks;
+use roomhook_log_disk::DiskLog;
+use roomhook_shard::Shards;
+
+use crate::{
+    config::{self, Config},
+    telemetry,
+};
+use readiness::Readiness;
+use stop::Stop;
+
+/// A whole server, started but not yet serving: its sockets queue connections, its store is open and replayed.
+pub(crate) struct App {
+    public: Listener,
+    admin: Listener,
+    disk: Arc<DiskLog>,
+    shards: Shards,
+    hooks: Hooks,
+    doors: Doors,
+    registry: Registry,
+    shutdown_deadline: Duration,
+}
+
+impl App {
+    /// Builds everything that the configuration says.
+    ///
+    /// # Errors
+    /// When a port is taken, a certificate is no good, or the store cannot be opened; nothing is left running then.
+    pub(crate) async fn build(config: &Config) -> anyhow::Result<Self> {
+        let mut registry = telemetry::registry();
+        let clock = settings::clock();
+
+        // Sockets first: a port that is taken is told before the store is touched.
+        let public = bind("server.listen", config.server.listen, settings::public_listener(config)?, &mut registry)?;
+        let admin =
+            bind("server.admin_listen", config.server.admin_listen, settings::admin_listener(config), &mut registry)?;
+
+        let disk_config = settings::disk(config);
+        let disk = tokio::task::spawn_blocking(move || DiskLog::open(disk_config))
+            .await
+            .context("opening the store panicked")?
+            .with_context(|| format!("open the store in {}", config.storage.path.display()))?;
+        disk.register(&mut registry);
+        let shards =
+            roomhook_shard::start(disk.clone(), disk.shards(), settings::shards(config), clock.clone(), &mut registry)
+                .await
+                .context("start the shards")?;
+
+        first_value::apply(config, &shards.directory).await.context("apply the webhooks of the configuration")?;
+        let hooks = roomhook_hooks::start(
+            disk.clone(),
+            disk.clone(),
+            disk.shards(),
+            shards.directory.endpoints(),
+            settings::hooks(config)?,
+            clock.clone(),
+            &mut registry,
+        );
+
+        let apps = Arc::new(Apps::new(settings::apps(config)?)?);
+        let cache = settings::usersig_cache(config);
+        let authenticator = Authenticator::new(Arc::clone(&apps), cache, AuthMetrics::register(&mut registry));
+        let (router, directory, entropy) =
+            (shards.router.clone(), shards.directory.clone(), Entropy::of_this_process());
+        let (limits, rest) = (settings::messages(config), settings::rest(config));
+        // No gate yet: what a room allows decides alone.
+        let publisher =
+            Publisher::new(router.clone(), directory.clone(), None, limits, entropy.clone(), rest.backend_timeout);
+        let services =
+            Services { router, directory, apps, authenticator: Arc::new(authenticator), publisher, clock, entropy };
+        let rest = Rest::new(services, rest, RestMetrics::register(&mut registry));
+        let doors = Doors::new(Arc::new(rest), axum::Router::new());
+        let shutdown_deadline = config.server.shutdown_deadline.0;
+        Ok(Self { public, admin, disk, shards, hooks, doors, registry, shutdown_deadline })
+    }
+
+    /// Where it listens: the public address and the private one.
+    pub(crate) fn addresses(&self) -> anyhow::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.public.local_addr()?, self.admin.local_addr()?))
+    }
+
+    /// Serves until it is told to stop, then finishes what is in flight, saves the cursors and closes the store, all
+    /// within the configured deadline.
+    ///
+    /// Not cancel safe: dropping the future leaves the store to its recovery.
+    pub(crate) async fn run(self, stop: Stop) -> anyhow::Result<()> {
+        let Self { public, admin, disk, shards, hooks, doors, registry, shutdown_deadline } = self;
+        let (listen, admin_listen) = (public.local_addr()?, admin.local_addr()?);
+        tracing::info!(%listen, %admin_listen, "serving");
+
+        let (admin_stopper, admin_stop) = stop::by_hand();
+        let readiness = Readiness { router: shards.router.clone(), disk: disk.clone(), stop: stop.clone() };
+        let operators = admin::router(admin::State { registry: Arc::new(registry), readiness: Arc::new(readiness) });
+        let operators = admin.serve(operators, admin_stop.wait());
+
+        let deadline = stop.clone();
+        let served = async {
+            let drained = public.serve(doors, stop.wait()).await;
+            tracing::info!(connections_cut = drained.cut, "no more requests");
+            hooks.shutdown(settings::share_of_webhooks(shutdown_deadline)).await;
+            shards.shutdown().await;
+            disk.shutdown().await;
+            admin_stopper.stop();
+        };
+        tokio::select! {
+            _ = async { tokio::join!(served, operators) } => tracing::info!("stopped"),
+            () = async { deadline.wait().await; tokio::time::sleep(shutdown_deadline).await } => {
+                tracing::warn!(?shutdown_deadline, "not all was finished in time; what was acknowledged is safe");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bind(
+    key: &'static str,
+    addr: SocketAddr,
+    config: roomhook_edge::listener::Config,
+    registry: &mut Registry,
+) -> anyhow::Result<Listener> {
+    let metrics = ListenerMetrics::register(registry, if key == "server.listen" { "public" } else { "admin" });
+    Listener::bind(addr, config, metrics).with_context(|| format!("listen on {addr} ({key})"))
+}
+
+/// Loads certificate and key.
+///
+/// # Errors
+/// When they cannot be used.
+pub(crate) fn tls(files: &config::Tls) -> Result<Tls, TlsError> {
+    Tls::load(TlsFiles { cert: files.cert.clone(), key: files.key.clone() })
+}

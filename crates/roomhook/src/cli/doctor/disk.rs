@@ -1,0 +1,107 @@
+//! Looks at the disk and the store.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use nix::sys::statvfs::statvfs;
+
+use super::Finding::{self, Fine, Note, Wrong};
+use roomhook_log_disk::DiskLog;
+
+use crate::config::{Config, Durability};
+
+const GIB: u64 = 1 << 30;
+
+/// The folder of the store, or what exists of the way to it.
+fn existing(store: &Path) -> PathBuf {
+    let whole = std::path::absolute(store).unwrap_or_else(|_| store.to_owned());
+    whole.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/")).to_owned()
+}
+
+pub(super) fn space(store: &Path) -> Finding {
+    let folder = existing(store);
+    let stat = match statvfs(&folder) {
+        Ok(stat) => stat,
+        Err(error) => {
+            return Wrong(format!("cannot look at {}: {error}", folder.display()), "correct storage.path".to_owned());
+        }
+    };
+    let free = stat.blocks_available() * stat.fragment_size();
+    let told = format!("{:.1} GiB free at {}", free as f64 / GIB as f64, folder.display());
+    if free < GIB / 2 {
+        Wrong(told, "make room: writes stop when the disk is nearly full".to_owned())
+    } else if free < 5 * GIB {
+        Note(told, "make room, or lower storage.retention_max_bytes".to_owned())
+    } else {
+        Fine(told)
+    }
+}
+
+/// How long the disk takes to make a small write durable: the lower limit of every acknowledgement.
+pub(super) fn sync_time(store: &Path) -> Finding {
+    let folder = existing(store);
+    let advice = || "give the user of roomhook the right to write there, or correct storage.path".to_owned();
+    match fdatasync_median(&folder) {
+        Ok(median) if median > Duration::from_millis(20) => Note(
+            format!("one fdatasync takes {median:.1?}"),
+            "this disk is slow to make writes durable: expect acknowledgements to take at least as long".to_owned(),
+        ),
+        Ok(median) => Fine(format!("one fdatasync takes {median:.1?}")),
+        Err(error) => Wrong(format!("cannot write to {}: {error}", folder.display()), advice()),
+    }
+}
+
+/// The median of some small writes with `fdatasync`, in a file that is deleted again.
+pub(crate) fn fdatasync_median(folder: &Path) -> std::io::Result<Duration> {
+    let mut file = tempfile::tempfile_in(folder)?;
+    let mut times = Vec::with_capacity(64);
+    for _ in 0..64 {
+        file.write_all(&[0x5a; 512])?;
+        let began = Instant::now();
+        file.sync_data()?;
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times.get(times.len() / 2).copied().unwrap_or_default())
+}
+
+/// What can be told of the store without opening it; a server may be using it meanwhile.
+pub(super) fn store(config: &Config) -> Finding {
+    let path = &config.storage.path;
+    if !path.join("STORE").exists() {
+        return Fine(format!("there is none at {} yet; the first start makes it", path.display()));
+    }
+    let facts = match DiskLog::inspect(path) {
+        Ok(facts) => facts,
+        Err(error) => return Wrong(error.to_string(), "see above; never delete a part of a store".to_owned()),
+    };
+    if let [first, ..] = facts.problems.as_slice() {
+        let all = facts.problems.len();
+        return Wrong(
+            format!("{all} problem(s), the first: {first}"),
+            "restore the whole folder from a backup".to_owned(),
+        );
+    }
+    if facts.shards != config.storage.shards {
+        return Wrong(
+            format!("it was made with {} shards, the configuration says {}", facts.shards, config.storage.shards),
+            format!("set storage.shards = {}", facts.shards),
+        );
+    }
+    let records: u64 =
+        facts.logs.iter().filter_map(|log| log.bounds).map(|bounds| bounds.next.0 - bounds.first.0).sum();
+    let bytes: u64 = facts.logs.iter().map(|log| log.bytes).sum();
+    let used = if facts.in_use { ", in use by a server" } else { "" };
+    let told = format!("{} shards, {records} records, {} MiB{used}", facts.shards, bytes >> 20);
+    match config.storage.durability {
+        Durability::Fsync => Fine(told),
+        Durability::Os => Note(
+            format!("{told}; durability = \"os\""),
+            "a power cut may lose the newest acknowledged messages; write \"fsync\" unless that is acceptable"
+                .to_owned(),
+        ),
+    }
+}

@@ -1,0 +1,163 @@
+//! One command after the other.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::{KEY, Running, SDKAPPID, Server, post, roomhook, run, text, write_config};
+
+#[test]
+fn the_demo_runs_and_all_matches() {
+    let output = run(&["demo"]);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    let told = text(&output.stdout);
+    assert_eq!(told.matches("<- Group.CallbackAfterSendMsg").count(), 4, "{told}");
+    assert!(told.contains("all matched: 4 messages, 4 webhooks"), "{told}");
+}
+
+#[test]
+fn a_usersig_can_be_read_by_the_protocol_library() {
+    let output = run(&["usersig", "--sdkappid", "7", "--key", "k", "--user", "ann", "--expire", "60"]);
+    let claims = roomhook_protocol::usersig::decode(text(&output.stdout).trim()).expect("a UserSig");
+    assert_eq!((claims.identifier.as_str(), claims.sdkappid, claims.expire), ("ann", 7, 60));
+    let empty = run(&["usersig", "--sdkappid", "7", "--key", "k", "--user", ""]);
+    assert!(!empty.status.success() && text(&empty.stderr).contains("--user"), "{}", text(&empty.stderr));
+}
+
+#[test]
+fn dev_prints_calls_that_work_as_printed_and_shows_their_webhook() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--inspector", "127.0.0.1:0"];
+    let dev = Running::start(&[&["dev", "--data", "store"], &ports[..]].concat(), folder.path());
+    let key = dev.line("  key ");
+    for _ in 0..2 {
+        let line = dev.line("curl -s");
+        let answer = Command::new("sh").args(["-c", line.trim()]).output().expect("a shell");
+        let answer: Value = serde_json::from_slice(&answer.stdout).unwrap_or_else(|_| panic!("no answer to {line}"));
+        assert_eq!(answer["ErrorCode"], 0, "{answer}");
+    }
+    assert!(dev.line("<- Group.CallbackAfterSendMsg").contains("lobby #1  administrator: hello"));
+    dev.interrupt();
+
+    let again = Running::start(&[&["dev", "--data", "store"], &ports[..]].concat(), folder.path());
+    assert_eq!(again.line("  key "), key, "the key stays with the store");
+    again.interrupt();
+}
+
+#[test]
+fn listen_acknowledges_what_is_genuine_and_says_why_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listen = Running::start(&["listen", "--addr", "127.0.0.1:0", "--token", "t", "--sdkappid", "7"], folder.path());
+    let line = listen.line("listening");
+    let addr = line.rsplit("http://").next().expect("an address").parse().expect("an address");
+
+    let (status, _) = post(addr, "/hook?SdkAppid=7&CallbackCommand=Group.CallbackAfterSendMsg&contenttype=json", "{}");
+    assert_eq!(status, 401);
+    assert!(listen.line("refused with 401").contains("not signed"));
+
+    let time =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs().to_string();
+    let sign = roomhook_protocol::sign::sign("t", &time);
+    let body = json!({
+        "CallbackCommand": "Group.CallbackAfterSendMsg", "GroupId": "lobby", "Type": "Live", "From_Account": "ann",
+        "Operator_Account": "ann", "Random": 1, "MsgId": "1-1-1", "MsgSeq": 3, "MsgTime": 1, "CloudCustomData": "",
+        "MsgBody": [{ "MsgType": "TIMTextElem", "MsgContent": { "Text": "hi" } }], "EventTime": 1000,
+    });
+    let query = format!(
+        "SdkAppid=7&CallbackCommand=Group.CallbackAfterSendMsg&contenttype=json&Sign={sign}&RequestTime={time}"
+    );
+    for told in ["lobby #3  ann: hi", "repeated"] {
+        let (status, answer) = post(addr, &format!("/hook?{query}"), &body.to_string());
+        assert_eq!((status, answer.contains("\"ErrorCode\":0")), (200, true), "{answer}");
+        assert!(listen.line("<- Group").contains(told));
+    }
+    listen.interrupt();
+}
+
+#[test]
+fn doctor_finds_what_is_wrong_and_says_what_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = write_config(folder.path(), "");
+    let doctor =
+        || roomhook(&["doctor", "--config", &config.display().to_string()]).output().expect("the program starts");
+    let output = doctor();
+    let told = text(&output.stdout);
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("ok     configuration: 1 app(s)") && told.contains("fdatasync"), "{told}");
+
+    Server::start(folder.path(), "").stop();
+    let told = text(&doctor().stdout);
+    assert!(told.contains("ok     store:"), "{told}");
+
+    write_config(folder.path(), "[app.webhook]\nurl = \"http://no-such-host.invalid/h\"\n");
+    let output = doctor();
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("WRONG  endpoint: no-such-host.invalid does not resolve"), "{told}");
+
+    write_config(folder.path(), "[sever]\nlisten = 1\n");
+    let output = doctor();
+    assert!(!output.status.success() && text(&output.stdout).contains("sever"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn bench_send_measures_and_tells_in_one_line_of_json() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let acks = folder.path().join("acks");
+    let acks_text = acks.display().to_string();
+    let load = ["--connections", "8", "--rooms", "3", "--size", "100", "--seconds", "1", "--warmup", "0"];
+    let output = run(&[&["bench", "send", "--json", "--acks", &acks_text], &load[..]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let line = text(&output.stdout);
+    assert_eq!(line.lines().count(), 1, "{line}");
+    let report: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!((&report["bench"], &report["connections"], &report["errors"]), (&json!("send"), &json!(8), &json!(0)));
+    for name in ["per_s", "cpu_s_per_10k", "p50_ms", "p99_ms", "p999_ms", "rss_mb_start", "rss_mb_peak"] {
+        assert!(report[name].as_f64().is_some_and(|value| value > 0.0), "{name}: {line}");
+    }
+    let acks = std::fs::read_to_string(acks).expect("acknowledged messages");
+    let mut rooms: std::collections::BTreeMap<&str, Vec<u64>> = std::collections::BTreeMap::new();
+    for line in acks.lines() {
+        let (room, seq) = line.split_once(' ').expect("room and MsgSeq");
+        rooms.entry(room).or_default().push(seq.parse().expect("a MsgSeq"));
+    }
+    assert_eq!(rooms.len(), 3);
+    for (room, mut seqs) in rooms {
+        seqs.sort_unstable();
+        let dense: Vec<u64> = (1..=seqs.len() as u64).collect();
+        assert_eq!(seqs, dense, "MsgSeq of {room} is dense");
+    }
+}
+
+#[test]
+fn bench_send_loads_a_running_server_and_counts_its_refusals() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path(), "");
+    let url = format!("http://{}", server.listen);
+    let (app, pid) = (SDKAPPID.to_string(), server.child.id().to_string());
+    let load = [
+        "bench",
+        "send",
+        "--json",
+        "--connections",
+        "2",
+        "--rooms",
+        "2",
+        "--rate",
+        "200",
+        "--seconds",
+        "1",
+        "--warmup",
+        "0",
+    ];
+    let at = ["--url", &url, "--sdkappid", &app, "--server-pid", &pid, "--key"];
+    let output = run(&[&load[..], &at[..], &[KEY]].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let report: Value = serde_json::from_str(&text(&output.stdout)).expect("JSON");
+    let per_s = report["per_s"].as_f64().unwrap_or_default();
+    assert!((150.0..=201.0).contains(&per_s), "an open loop sends at its rate: {per_s}");
+
+    let refused = run(&[&load[..], &at[..], &["another key"]].concat());
+    assert!(!refused.status.success() && text(&refused.stderr).contains("70009"), "{}", text(&refused.stderr));
+    server.stop();
+}

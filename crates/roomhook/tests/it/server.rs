@@ -1,0 +1,118 @@
+//! `serve`: configuration, start, stop, and the webhook that the configuration gives first.
+
+use std::{io::Write as _, net::TcpStream};
+
+use serde_json::{Value, json};
+
+use crate::support::{KEY, SDKAPPID, Server, get, roomhook, text, until, write_config};
+
+#[test]
+fn a_server_is_ready_shows_metrics_and_stops_with_0() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path(), "");
+    let (status, answer) =
+        until("readiness", || Some(get(server.admin_listen, "/readyz")).filter(|(status, _)| *status == 200));
+    assert_eq!((status, answer.contains("\"ready\":true")), (200, true), "{answer}");
+    assert_eq!(get(server.admin_listen, "/healthz").0, 200);
+    let (_, metrics) = get(server.admin_listen, "/metrics");
+    assert!(
+        metrics.contains("roomhook_build_info{version=") && metrics.contains("roomhook_connections_open"),
+        "{metrics}"
+    );
+    server.stop();
+}
+
+#[test]
+fn what_was_sent_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let send = json!({ "RoomId": "lobby", "Sender_Account": "administrator", "TextContent": "hi" });
+    let server = Server::start(folder.path(), "");
+    let room = json!({ "RoomInfo": { "RoomId": "lobby", "RoomType": "Live", "Owner_Account": "administrator" } });
+    server.must("live_engine_http_srv/create_room", &room);
+    assert_eq!(server.must("live_engine_http_srv/send_text_msg", &send)["Response"]["MsgSeq"], 1);
+    server.stop();
+    let server = Server::start(folder.path(), "");
+    assert_eq!(server.must("live_engine_http_srv/send_text_msg", &send)["Response"]["MsgSeq"], 2);
+    server.stop();
+}
+
+#[test]
+fn an_idle_connection_does_not_hold_a_stop_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path(), "");
+    let mut idle = TcpStream::connect(server.listen).expect("connect");
+    idle.write_all(b"POST /v4/x HTTP/1.1\r\nContent-Le").expect("half a request");
+    let began = std::time::Instant::now();
+    server.stop();
+    assert!(began.elapsed().as_secs() < 12, "within server.shutdown_deadline");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut server = Server::start(folder.path(), "");
+    // A request that never ends keeps the first signal waiting for its deadline.
+    let mut stuck = TcpStream::connect(server.listen).expect("connect");
+    let path = format!("/v4/live_engine_http_srv/create_room?sdkappid={SDKAPPID}&identifier=administrator");
+    write!(stuck, "POST {path} HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\n{{").expect("half a request");
+    server.signal("TERM");
+    until("the first signal", || {
+        let log = std::fs::read_to_string(folder.path().join("log")).ok()?;
+        log.contains("asked to stop").then_some(())
+    });
+    if server.child.try_wait().expect("wait").is_none() {
+        server.signal("TERM");
+        let status = server.ended();
+        assert!([Some(130), Some(0)].contains(&status.code()), "{status}");
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_work_stops_the_start_with_its_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = write_config(folder.path(), "[servr]\nlisten = \"127.0.0.1:0\"\n");
+    let output = roomhook(&["serve"]).env("ROOMHOOK_CONFIG", &config).output().expect("the program starts");
+    let told = text(&output.stderr);
+    assert!(!output.status.success() && told.contains("servr: there is no such key; did you mean `server`?"), "{told}");
+    assert!(!told.contains(KEY), "no secrets: {told}");
+
+    let none = roomhook(&["serve"]).output().expect("the program starts");
+    assert!(!none.status.success() && text(&none.stderr).contains("no [[app]]"), "{}", text(&none.stderr));
+}
+
+#[test]
+fn a_store_is_used_by_one_server_at_a_time_and_its_shards_stay() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path(), "");
+    let config = folder.path().join("roomhook.toml");
+    let second = roomhook(&["serve", "--config", &config.display().to_string()]).output().expect("the program starts");
+    assert!(!second.status.success() && text(&second.stderr).contains("in use"), "{}", text(&second.stderr));
+    server.stop();
+    let mut command = roomhook(&["serve", "--config", &config.display().to_string()]);
+    let other = command.env("ROOMHOOK__STORAGE__SHARDS", "7").output().expect("the program starts");
+    assert!(!other.status.success() && text(&other.stderr).contains("7"), "{}", text(&other.stderr));
+}
+
+#[test]
+fn the_webhook_of_the_file_is_a_first_value_until_the_file_is_edited() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = |server: &Server| -> Value {
+        let answer = server.call("live_config/get_callback", &json!({}));
+        answer["Response"]["Url"].clone()
+    };
+    let block = |url: &str| format!("[app.webhook]\nurl = \"{url}\"\ntoken = \"t\"\n");
+
+    let server = Server::start(folder.path(), &block("https://one.example.com/h"));
+    assert_eq!(url(&server), "https://one.example.com/h", "the first start applies it");
+    let update = json!({ "Url": "https://two.example.com/h", "CallbackCommandList": ["Group.CallbackAfterSendMsg"] });
+    server.must("live_config/update_callback", &update);
+    server.stop();
+
+    let server = Server::start(folder.path(), &block("https://one.example.com/h"));
+    assert_eq!(url(&server), "https://two.example.com/h", "a restart leaves what live_config changed");
+    server.stop();
+
+    let server = Server::start(folder.path(), &block("https://three.example.com/h"));
+    assert_eq!(url(&server), "https://three.example.com/h", "an edited file wins, once");
+    server.stop();
+}
