@@ -15,6 +15,8 @@ use roomhook_room::{
 const MESSAGES: u32 = 200_000;
 
 fn main() {
+    // First, while nothing else has left free memory behind.
+    memory();
     let body =
         Bytes::from(format!("[{{\"MsgType\":\"TIMTextElem\",\"MsgContent\":{{\"Text\":\"{}\"}}}}]", "x".repeat(240)));
     let users: Vec<UserId> = (0..1000).filter_map(|n| UserId::new(&format!("user-{n}")).ok()).collect();
@@ -127,6 +129,32 @@ fn window(drafts: &[Draft]) {
     let started = Instant::now();
     black_box(Room::from_snapshot(&snapshot).is_ok());
     println!("reading it back: {:?}", started.elapsed());
+}
+
+/// What 64 rooms with full windows hold, by what the process has more of.
+fn memory() {
+    let resident_kb = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).unwrap_or_default()
+    };
+    let body = Bytes::from_static(b"[]");
+    for senders in [100, DEDUP_ENTRIES_MAX] {
+        let before = resident_kb();
+        let mut rooms: Vec<Room> = (0..64).map(|_| created()).collect();
+        for room in &mut rooms {
+            for n in 0..DEDUP_ENTRIES_MAX {
+                let Ok(user) = UserId::new(&format!("user-{}", n % senders)) else { continue };
+                let send = Command::Send(draft(&user, n as u32, &body));
+                if let Ok(outcome) = decide(room, &Facts::default(), send, UnixMillis(1_700_000_000_000)) {
+                    outcome.events.iter().for_each(|event| fold(room, event));
+                }
+            }
+        }
+        let grown = resident_kb().saturating_sub(before);
+        let each = grown as f64 * 1024.0 / (64 * DEDUP_ENTRIES_MAX) as f64;
+        println!("64 full windows, {senders} senders in each: {} MB, {each:.0} bytes per message", grown / 1024);
+    }
 }
 
 fn draft(from: &UserId, random: u32, body: &Bytes) -> Draft {

@@ -84,12 +84,15 @@ impl Reader {
         }
     }
 
-    /// A room as its row and the `records` after it have it, without anything from `before` on.
+    /// A room as its row and the records after it have it, without anything from `before` on. There are at most
+    /// `records` of those.
     pub(crate) async fn dirty_room(&self, key: &Key, before: Lsn, records: usize) -> Result<Room, StartError> {
-        let (_, mut room) = self.room(&key.0).await?;
+        let (covers, mut room) = self.room(&key.0).await?;
         let records = self.store.last(self.log, key, before, records).await;
         for record in records.map_err(|source| self.unreadable(source))? {
-            self.fold(&mut room, &record)?;
+            if record.lsn > covers {
+                self.fold(&mut room, &record)?;
+            }
         }
         Ok(room)
     }

@@ -16,7 +16,7 @@ use crate::{
     directory::{self, Directory},
     error::StartError,
     owner::Deps,
-    replay::Reader,
+    replay::{Opened, Reader},
     router::{Door, Router},
     supervisor::{Health, supervise},
     tail::TailHub,
@@ -56,7 +56,7 @@ pub async fn start(
         stop: stopping.clone(),
     };
     let of_shards: Vec<Deps> = (0..shards).map(LogId).map(deps).collect();
-    let opening = try_join_all(of_shards.iter().map(|deps| deps.reader.open(config.node)));
+    let opening = open_all(&of_shards);
     let (opened, directory) = tokio::try_join!(opening, directory::open(deps(LogId::DIRECTORY)))?;
 
     let mut tasks = JoinSet::new();
@@ -71,6 +71,25 @@ pub async fn start(
     let (directory, health) = directory.run(&mut tasks);
     let router = Router::new(doors, health, TailHub::new(log, shards));
     Ok(Shards { router, directory, stop, tasks })
+}
+
+/// Replays all shards at the same time, each in a task of its own: folding keeps a core busy.
+async fn open_all(shards: &[Deps]) -> Result<Vec<Opened>, StartError> {
+    let opening = shards.iter().map(|deps| {
+        let (reader, node) = (deps.reader.clone(), deps.config.node);
+        // Aborted when this future is dropped. Its death is noticed by `join_next` below.
+        let mut task = JoinSet::new();
+        task.spawn(async move { reader.open(node).await });
+        async move {
+            match task.join_next().await {
+                Some(Ok(opened)) => opened,
+                Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                // Only a runtime that is shutting down aborts it, and drops this future next.
+                Some(Err(_)) | None => std::future::pending().await,
+            }
+        }
+    });
+    try_join_all(opening).await
 }
 
 impl Shards {
