@@ -92,6 +92,7 @@ impl Owner {
             }
             self.cache.tidy(self.limits());
             self.deps.metrics.rooms_cached.set(self.cache.len() as i64);
+            self.deps.metrics.inbox.set((self.inbox.len() + self.waiting.len()) as i64);
         }
         Exit::Stopped
     }

@@ -2,6 +2,7 @@
 
 mod chaos;
 mod directory;
+mod doubt;
 mod failures;
 mod history;
 mod restarts;

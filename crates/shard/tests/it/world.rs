@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
-use roomhook_log::{LogId, LogRead as _, Lsn, MemoryLog, Record};
+use roomhook_log::{Log, LogId, LogRead as _, Lsn, MemoryLog, Record};
 use roomhook_room::{
     AppId, Command, CreateRoom, Draft, Event, Incarnation, MsgId, Origin, Platform, Priority, Receipt, RoomId,
     RoomInfo, RoomKey, Sent, UnixMillis, UserId, decode_record,
@@ -38,6 +38,10 @@ pub(crate) struct TestClock {
 }
 
 impl TestClock {
+    fn new() -> Self {
+        Self { ms: Arc::new(AtomicU64::new(1_700_000_000_000)), broken: Arc::default() }
+    }
+
     pub(crate) fn wait(&self, ms: u64) {
         self.ms.fetch_add(ms, Ordering::Relaxed);
     }
@@ -62,15 +66,23 @@ impl World {
     }
 
     pub(crate) async fn with(count: u16, config: Config) -> Self {
-        let clock = TestClock { ms: Arc::new(AtomicU64::new(1_700_000_000_000)), broken: Arc::default() };
-        Self::on(MemoryLog::new(count), count, config, clock).await
+        Self::on(MemoryLog::new(count), count, config, TestClock::new()).await
     }
 
     async fn on(log: MemoryLog, count: u16, config: Config, clock: TestClock) -> Self {
+        Self::start(Arc::new(log.clone()), log, count, config, clock).await
+    }
+
+    /// On `store`, which stands before `log`.
+    pub(crate) async fn over(store: Arc<dyn Log>, log: MemoryLog, count: u16, config: Config) -> Self {
+        Self::start(store, log, count, config, TestClock::new()).await
+    }
+
+    async fn start(store: Arc<dyn Log>, log: MemoryLog, count: u16, config: Config, clock: TestClock) -> Self {
         let mut registry = Registry::default();
         let ticking = clock.clone();
         let now = Arc::new(move || ticking.now());
-        let shards = start(Arc::new(log.clone()), count, config.clone(), now, &mut registry).await.unwrap();
+        let shards = start(store, count, config.clone(), now, &mut registry).await.unwrap();
         let (router, directory) = (shards.router.clone(), shards.directory.clone());
         Self { log, router, directory, shards, config, count, clock, registry }
     }
