@@ -30,6 +30,8 @@ const JOBS_MAX: usize = 64;
 const BYTES_MAX: u64 = 4 << 20;
 /// How often an idle log looks for segments that have grown too old.
 const IDLE_TICK: Duration = Duration::from_secs(30);
+/// A segment spans at least this much time before it is ended for its age.
+const AGED_MS_MIN: u64 = 3_600_000;
 /// Between two dropped segments, so that retention after a long pause does not hold up appends.
 const DROP_PAUSE: Duration = Duration::from_millis(200);
 
@@ -207,10 +209,9 @@ impl Committer {
     /// The segment the next records go to, if a new one is due.
     fn next_segment(&self, active: &Segment) -> Option<Segment> {
         let records = self.position.next.0 - active.first.0;
-        let aged = self.retention.max_age_ms.zip(self.active.oldest_at_ms).is_some_and(|(max_age, oldest)| {
-            // Segments must not outlive the records in them by much.
-            (self.config.clock)().saturating_sub(oldest) > (max_age / 8).max(3_600_000)
-        });
+        // By the records' own times: a segment must not outlive most of what is in it by much.
+        let spanned = self.active.oldest_at_ms.map_or(0, |oldest| self.position.newest_at_ms.saturating_sub(oldest));
+        let aged = self.retention.max_age_ms.is_some_and(|max_age| spanned > (max_age / 8).max(AGED_MS_MIN));
         let due = self.active.bytes >= self.config.segment_bytes || records >= self.config.segment_records || aged;
         if !due || records == 0 {
             return None;

@@ -50,7 +50,7 @@ pub(crate) fn recover(log: LogId, is_new: bool, config: &DiskConfig) -> Result<R
     let boot = boot_number();
 
     let db = open_database(&folder.join("db"), config).map_err(OpenError::database(log))?;
-    let engine = open_engine(log, db, config)?;
+    let engine = open_engine(log, db, is_new, config)?;
     let rows = segment_rows(&engine)?;
     let sealed: VecDeque<Sealed> = rows.iter().filter_map(|(_, row)| row.sealed).collect();
     let end = verify_end(&engine, &sealed, config.verify_bytes)?;
@@ -60,8 +60,12 @@ pub(crate) fn recover(log: LogId, is_new: bool, config: &DiskConfig) -> Result<R
     Ok(Recovered { engine, position, active, sealed, mark, boot })
 }
 
-fn open_engine(log: LogId, db: Database, config: &DiskConfig) -> Result<Engine, OpenError> {
+fn open_engine(log: LogId, db: Database, is_new: bool, config: &DiskConfig) -> Result<Engine, OpenError> {
     let failed = OpenError::database(log);
+    // fjall would make what is missing anew, and empty.
+    if let Some(name) = ["meta", "state", "rows"].into_iter().find(|name| !is_new && !db.keyspace_exists(name)) {
+        return Err(damaged(log, Lsn(0), format!("its {name} are missing")));
+    }
     let meta = rows_keyspace(&db, "meta", config).map_err(&failed)?;
     let owner_rows = rows_keyspace(&db, "state", config).map_err(&failed)?;
     let rows = rows_keyspace(&db, "rows", config).map_err(&failed)?;

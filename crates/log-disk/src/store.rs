@@ -78,7 +78,7 @@ impl DiskLog {
     pub fn open(config: DiskConfig) -> Result<Arc<Self>, OpenError> {
         let config = Arc::new(config);
         let (lock, recovered) = open::open(&config)?;
-        let (metrics, reads) = (Metrics::new(), Arc::new(Semaphore::new(READS_MAX)));
+        let (metrics, reads) = (Metrics::new(QUEUE_JOBS_MAX), Arc::new(Semaphore::new(READS_MAX)));
         let mut logs = BTreeMap::new();
         for log in recovered {
             let id = log.engine.log;

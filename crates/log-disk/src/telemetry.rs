@@ -27,6 +27,7 @@ pub(crate) struct Metrics {
     commits: Family<Labels, Histogram, fn() -> Histogram>,
     batch_records: Family<Labels, Histogram, fn() -> Histogram>,
     queue: Family<Labels, Gauge>,
+    queue_max: Gauge,
     tail_bytes: Family<Labels, Gauge>,
     tail_records: Family<Labels, Gauge>,
     segments: Family<Labels, Gauge>,
@@ -34,20 +35,24 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    /// `queue_max` jobs may wait for one committer.
+    pub(crate) fn new(queue_max: usize) -> Self {
         let commits: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_1, 2.0, 14));
         let batch_records: fn() -> Histogram = || Histogram::new(exponential_buckets(1.0, 2.0, 13));
-        Self {
+        let metrics = Self {
             records: Family::default(),
             record_bytes: Family::default(),
             commits: Family::new_with_constructor(commits),
             batch_records: Family::new_with_constructor(batch_records),
             queue: Family::default(),
+            queue_max: Gauge::default(),
             tail_bytes: Family::default(),
             tail_records: Family::default(),
             segments: Family::default(),
             segments_dropped: Family::default(),
-        }
+        };
+        metrics.queue_max.set(gauge(queue_max));
+        metrics
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
@@ -57,6 +62,7 @@ impl Metrics {
         registry.register_with_unit("commit", "Time of a commit, sync included", Unit::Seconds, self.commits.clone());
         registry.register("commit_records", "Records in a commit", self.batch_records.clone());
         registry.register("queue_jobs", "Jobs that wait for the committer", self.queue.clone());
+        registry.register("queue_jobs_max", "Jobs that may wait for a committer", self.queue_max.clone());
         registry.register_with_unit("tail", "Recent records in memory", Unit::Bytes, self.tail_bytes.clone());
         registry.register("tail_records", "Recent records in memory", self.tail_records.clone());
         registry.register("segments", "Segments on disk", self.segments.clone());

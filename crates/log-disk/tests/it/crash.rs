@@ -1,0 +1,105 @@
+//! kill -9 at random moments: what was acknowledged is there, dense, and rows belong to their records.
+//!
+//! `ROOMHOOK_CRASH_ROUNDS` sets the number of rounds.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use roomhook_log::{LogAppend, LogId, LogRead, Lsn, NodeId, Rows};
+use roomhook_log_disk::{DiskConfig, DiskLog};
+
+use crate::store::{read_all, record, row, small};
+
+const CHILD: &str = "ROOMHOOK_CRASH_CHILD";
+
+/// Small segments, small memtables, everything may be dropped: kills hit rolls, flushes and retention too.
+fn config(path: &Path) -> DiskConfig {
+    DiskConfig { segment_records: 150, memtable_bytes: 64 << 10, ..small(path) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::print_stdout, reason = "the seed of a failed run is wanted")]
+async fn what_was_acknowledged_survives_kill_9() {
+    let rounds = std::env::var("ROOMHOOK_CRASH_ROUNDS").map_or(4, |rounds| rounds.parse().expect("a number"));
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let folder = tempfile::tempdir().expect("tempdir");
+    let mut acknowledged = Lsn(0);
+    for round in 0..rounds {
+        acknowledged = run_and_kill(folder.path(), random.usize(1..300)).max(acknowledged);
+        let store = DiskLog::open(config(folder.path())).unwrap_or_else(|error| panic!("round {round}: {error}"));
+        check(&store, acknowledged, round).await;
+        store.shutdown().await;
+    }
+}
+
+/// Starts a writer on the store, reads `acks` acknowledgements, kills it, and returns the last acknowledged position.
+fn run_and_kill(path: &Path, acks: usize) -> Lsn {
+    let mut child = start_writer(path);
+    let lines = BufReader::new(child.stdout.take().expect("stdout")).lines().map_while(Result::ok);
+    let mut positions = lines.filter_map(|line| line.strip_prefix("acked ")?.parse().ok().map(Lsn));
+    let mut last = positions.by_ref().take(acks).max().expect("the writer writes");
+    child.kill().expect("kill");
+    // What it managed to say before it died counts too.
+    last = positions.max().unwrap_or(last);
+    child.wait().expect("wait");
+    last
+}
+
+fn start_writer(path: &Path) -> Child {
+    Command::new(std::env::current_exe().expect("current_exe"))
+        .args(["--exact", "crash::writer", "--nocapture"])
+        .env(CHILD, path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("spawn")
+}
+
+async fn check(store: &DiskLog, acknowledged: Lsn, round: u32) {
+    let bounds = store.bounds(LogId(0)).await.expect("bounds");
+    assert!(
+        bounds.next > acknowledged,
+        "round {round}: {acknowledged} was acknowledged, the log ends at {}",
+        bounds.next
+    );
+    let stored = read_all(store, LogId(0)).await.expect("read");
+    let last = stored.iter().rfind(|record| !record.key.0.is_empty()).expect("records");
+    // Each record says which append it came with, the row says which append was the last.
+    let top = store.state(LogId(0), b"top").await.expect("state").expect("a row");
+    assert_eq!(last.payload.split(|b| *b == b' ').next(), Some(&top[..]), "round {round}: rows are of the same commit");
+    let epochs = stored.iter().map(|record| record.epoch);
+    assert!(epochs.is_sorted(), "round {round}: no older epoch follows");
+    let put: u64 = text(&store.get(LogId(0), b"cursor").await.expect("get").expect("a cursor"));
+    assert!(put + 1 >= text(&top), "round {round}: a put that was answered survives the process");
+}
+
+fn text(bytes: &[u8]) -> u64 {
+    std::str::from_utf8(bytes).expect("text").parse().expect("a number")
+}
+
+/// Not a test of its own: the process that is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writer() {
+    let Some(path) = std::env::var_os(CHILD) else { return };
+    let store = DiskLog::open(config(Path::new(&path))).expect("open");
+    let top = store.state(LogId(0), b"top").await.expect("state");
+    let mut number = top.map_or(0, |top| text(&top) + 1);
+    let mut claim = store.claim(LogId(0), NodeId(1)).await.expect("claim");
+    loop {
+        let records =
+            (0..1 + number % 40).map(|n| record("room", format!("{number} {n} {}", "x".repeat(300)))).collect();
+        let last = store.append(&mut claim, records, vec![row("top", &number.to_string())]).await.expect("append");
+        // The parent may be gone already.
+        let _ = writeln!(std::io::stdout(), "acked {}", last.0);
+        store.put(LogId(0), vec![row("cursor", &number.to_string())]).await.expect("put");
+        if number.is_multiple_of(20) {
+            store.trim(&claim, Lsn(last.0.saturating_sub(300))).await.expect("trim");
+        }
+        number += 1;
+    }
+}

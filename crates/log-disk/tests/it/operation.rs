@@ -1,0 +1,179 @@
+//! One process at a time, a full disk, a disk that fails, closing, and what a doctor can see.
+
+use std::{fs, time::Duration};
+
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use roomhook_log::{AppendError, LogAppend, LogId, LogRead, Lsn, NodeId, ReadError, Rows};
+use roomhook_log_disk::{DiskConfig, DiskLog, Health, OpenError};
+
+use crate::store::{read_all, record, row, small, soon, written};
+
+const LOG: LogId = LogId(0);
+
+#[tokio::test]
+async fn a_second_process_is_told_that_the_store_is_in_use() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let store = DiskLog::open(small(folder.path())).expect("open");
+    assert!(matches!(DiskLog::open(small(folder.path())), Err(OpenError::InUse { .. })));
+    store.shutdown().await;
+    DiskLog::open(small(folder.path())).expect("free again").shutdown().await;
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_appends_and_answers_reads() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    written(folder.path(), 3).await;
+    let full = DiskConfig { free_bytes_min: u64::MAX / 2, ..small(folder.path()) };
+    let store = DiskLog::open(full).expect("a full disk can be opened");
+    assert_eq!(store.health(), Health::Ok);
+    match store.claim(LOG, NodeId(1)).await {
+        Err(AppendError::Full(reason)) => assert!(reason.contains("free some space"), "{reason}"),
+        other => panic!("refused as full, not {other:?}"),
+    }
+    assert!(matches!(store.put(LOG, vec![row("cursor", "1")]).await, Err(AppendError::Full(_))));
+    assert_eq!(store.health(), Health::Full);
+    assert_eq!(read_all(&store, LOG).await.expect("reads go on").len(), 31);
+    store.shutdown().await;
+    let store = DiskLog::open(small(folder.path())).expect("open");
+    store.claim(LOG, NodeId(1)).await.expect("room again");
+    store.shutdown().await;
+}
+
+#[tokio::test]
+async fn after_a_failed_write_the_log_takes_no_more() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let config = DiskConfig { memtable_bytes: 16 << 10, ..small(folder.path()) };
+    let store = DiskLog::open(config).expect("open");
+    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    store.append(&mut claim, vec![record("room", "before")], vec![]).await.expect("append");
+    // The folder is taken away: the next memtable cannot be written out.
+    fs::remove_dir_all(folder.path().join("log-000/db/keyspaces")).expect("remove");
+    let error = soon("an append fails", async {
+        loop {
+            let records = (0..10).map(|_| record("room", vec![7; 2_000])).collect();
+            if let Err(error) = store.append(&mut claim, records, vec![]).await {
+                return error;
+            }
+        }
+    })
+    .await;
+    assert!(matches!(error, AppendError::Ambiguous { .. }), "whether it is durable is not known: {error}");
+    for _ in 0..2 {
+        let next = store.append(&mut claim, vec![record("room", "after")], vec![]).await;
+        assert!(matches!(next, Err(AppendError::Poisoned { log: LOG, .. })), "sticky: {next:?}");
+    }
+    assert!(matches!(store.claim(LOG, NodeId(2)).await, Err(AppendError::Poisoned { .. })));
+    assert!(matches!(store.health(), Health::Poisoned(reason) if reason.starts_with("log 0: ")));
+    // What is in memory is still read, and the other logs go on.
+    assert!(!store.read(LOG, claim.next).expect("read").next_batch_now().await);
+    store.claim(LogId(1), NodeId(1)).await.expect("another log");
+    store.shutdown().await;
+}
+
+/// Whether a stream has something to say at once.
+#[async_trait::async_trait]
+trait NextNow {
+    async fn next_batch_now(&mut self) -> bool;
+}
+
+#[async_trait::async_trait]
+impl NextNow for Box<dyn roomhook_log::RecordStream> {
+    async fn next_batch_now(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            _ = self.next_batch() => true,
+            () = std::future::ready(()) => false,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_finishes_what_is_queued_and_ends_streams() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let store = DiskLog::open(small(folder.path())).expect("open");
+    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut stream = store.read(LOG, Lsn(3)).expect("read");
+    let reader = tokio::spawn(async move { (stream.next_batch().await, stream.next_batch().await) });
+    store.append(&mut claim, vec![record("room", "a"), record("room", "b")], vec![]).await.expect("append");
+    store.shutdown().await;
+    let (first, second) = soon("the stream ends", reader).await.expect("reader");
+    assert_eq!(first.expect("what is in memory is read").len(), 1);
+    assert!(matches!(second, Err(ReadError::Closed)));
+    assert!(matches!(store.append(&mut claim, vec![record("room", "c")], vec![]).await, Err(AppendError::Closed)));
+    assert!(matches!(store.state(LOG, b"a").await, Err(ReadError::Closed)));
+    assert!(matches!(store.bounds(LOG).await, Err(ReadError::Closed)));
+    store.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_only_dropped_can_be_opened_again() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    for life in 0..3 {
+        let store = soon("open", async {
+            loop {
+                // The committers of the store before end on their own.
+                match DiskLog::open(small(folder.path())) {
+                    Err(OpenError::InUse { .. } | OpenError::Database { .. }) => tokio::task::yield_now().await,
+                    other => return other.expect("open"),
+                }
+            }
+        })
+        .await;
+        assert_eq!(store.bounds(LOG).await.expect("bounds").next, Lsn(1 + 2 * life));
+        let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+        store.append(&mut claim, vec![record("room", "a")], vec![]).await.expect("append");
+    }
+}
+
+#[tokio::test]
+async fn a_doctor_sees_facts_of_an_open_and_of_a_closed_store() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    assert!(matches!(DiskLog::inspect(folder.path()), Err(OpenError::StoreFile { .. })));
+    written(folder.path(), 30).await;
+    let facts = DiskLog::inspect(folder.path()).expect("inspect");
+    assert_eq!((facts.format, facts.shards, facts.in_use), (1, 2, false));
+    let log = facts.logs.iter().find(|facts| facts.log == LOG).expect("log 0");
+    let bounds = log.bounds.expect("a mark");
+    assert_eq!((bounds.first, bounds.next), (Lsn(1), Lsn(302)));
+    assert!(log.segments >= 7 && log.bytes > 0);
+    assert!(facts.problems.is_empty(), "{:?}", facts.problems);
+
+    let store = DiskLog::open(small(folder.path())).expect("open");
+    assert!(DiskLog::inspect(folder.path()).expect("inspect").in_use);
+    store.shutdown().await;
+
+    fs::remove_dir_all(folder.path().join("log-001")).expect("remove");
+    let facts = DiskLog::inspect(folder.path()).expect("inspect");
+    assert!(facts.problems.iter().any(|problem| problem.contains("log 1 is missing")), "{:?}", facts.problems);
+}
+
+#[tokio::test]
+async fn metrics_follow_the_log() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let store = DiskLog::open(small(folder.path())).expect("open");
+    let mut registry = Registry::default();
+    store.register(&mut registry);
+    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    store.append(&mut claim, (0..5).map(|_| record("room", "a")).collect(), vec![]).await.expect("append");
+    let mut text = String::new();
+    encode(&mut text, &registry).expect("encode");
+    assert!(text.contains("log_records_total{log=\"0\"} 6"), "{text}");
+    assert!(text.contains("log_tail_records{log=\"0\"} 6"), "{text}");
+    assert!(text.contains("log_queue_jobs_max 256"), "{text}");
+    store.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_does_not_stop_the_committer() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let store = DiskLog::open(small(folder.path())).expect("open");
+    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    for _ in 0..20 {
+        // The outcome of a dropped append is unknown; the next claim finds out.
+        let append = store.append(&mut claim, vec![record("room", "a")], vec![]);
+        let _ = tokio::time::timeout(Duration::ZERO, append).await;
+        claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    }
+    assert_eq!(read_all(&store, LOG).await.expect("read").len() as u64, claim.next.0 - 1);
+    store.shutdown().await;
+}
