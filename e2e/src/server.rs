@@ -37,8 +37,10 @@ pub struct Setup {
     pub token: String,
     /// Certificate and key files.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// More lines at the end of the file.
-    pub more: String,
+    /// More lines of `[app.webhook]`.
+    pub of_webhook: String,
+    /// More lines of `[webhooks]`.
+    pub of_webhooks: String,
 }
 
 /// A running server. Killed when dropped; a test that fails shows its log.
@@ -88,8 +90,9 @@ impl Setup {
             if !self.token.is_empty() {
                 let _ = writeln!(text, "token = {:?}", self.token);
             }
+            let _ = writeln!(text, "{}", self.of_webhook);
         }
-        let _ = write!(text, "\n[webhooks]\nallow = [\"127.0.0.0/8\"]\n{}", self.more);
+        let _ = write!(text, "\n[webhooks]\nallow = [\"127.0.0.0/8\"]\n{}\n", self.of_webhooks);
         text
     }
 }

@@ -1,3 +1,24 @@
 //! Stories about the real server, told through processes of others.
 
 mod imports;
+
+mod bad_calls;
+mod changes;
+mod crash;
+mod outage;
+mod shutdown;
+mod tls;
+mod usersig;
+mod webhook;
+
+use anyhow::Result;
+use roomhook_e2e::rest::Client;
+use roomhook_e2e::server::Server;
+
+/// A connection to a server that knows room `lobby` and sender `ana_k`.
+async fn lobby(server: &Server) -> Result<Client> {
+    let mut client = server.client().await?;
+    client.create_room("lobby").await?;
+    client.import("ana_k").await?;
+    Ok(client)
+}
