@@ -86,6 +86,15 @@ fn a_gap_opens_and_is_filled_later_in_any_order() {
 }
 
 #[test]
+fn within_one_second_a_late_message_is_late_and_no_sign_of_a_new_life() {
+    let mut story = Story::new();
+    let key = |seq, id| MessageKey { room: "lobby", seq, id, time_secs: 5 };
+    story.tracker.commit(key(1, "a"), NOW_MILLIS);
+    story.tracker.commit(key(3, "c"), NOW_MILLIS);
+    assert_eq!(story.tracker.standing(key(2, "b")), Standing::Late);
+}
+
+#[test]
 fn a_message_from_before_the_first_one_is_new_and_shows_what_lies_between() {
     let mut story = Story::new();
     story.handle(10);
