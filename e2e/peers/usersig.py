@@ -5,4 +5,4 @@ import sys
 import TLSSigAPIv2
 
 sdkappid, key, user = sys.argv[1:]
-print(TLSSigAPIv2.TLSSigAPIv2(int(sdkappid), key).genUserSig(user, 3600))
+print(TLSSigAPIv2.TLSSigAPIv2(int(sdkappid), key).gen_sig(user, 3600))
