@@ -11,6 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 const ROOMS: usize = 8;
+/// Several at once, so that a batch of the group commit holds messages of one room.
+const SENDERS_PER_ROOM: usize = 4;
 /// The longest time between two kills.
 const ROUND_MILLIS_MAX: u64 = 800;
 
@@ -43,8 +45,9 @@ async fn every_acknowledged_message_survives_kills_at_random_moments() -> Result
     let mut acknowledged = Book::new();
     for round in 0..rounds {
         let mut senders = JoinSet::new();
-        for room in 0..ROOMS {
-            senders.spawn(send_until_it_breaks(server.client().await?, format!("room-{room}"), round));
+        for sender in 0..ROOMS * SENDERS_PER_ROOM {
+            let label = format!("round {round} sender {sender}");
+            senders.spawn(send_until_it_breaks(server.client().await?, format!("room-{}", sender % ROOMS), label));
         }
         let pause = Duration::from_millis(random.u64(1..=ROUND_MILLIS_MAX));
         sleep(pause).await; // the load runs meanwhile; the moment of the kill is the point of this test
@@ -75,10 +78,10 @@ async fn every_acknowledged_message_survives_kills_at_random_moments() -> Result
 }
 
 /// Sends one message after the other, and notes what was acknowledged, until the server is gone.
-async fn send_until_it_breaks(mut client: Client, room: String, round: u64) -> Book {
+async fn send_until_it_breaks(mut client: Client, room: String, label: String) -> Book {
     let mut book = Book::new();
     for number in 0_u64.. {
-        let text = format!("round {round} message {number}");
+        let text = format!("{label} message {number}");
         let Ok(receipt) = client.text(&room, "ana_k", &text).await else { break };
         book.insert((room.clone(), receipt.seq), text);
     }
