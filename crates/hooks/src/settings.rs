@@ -2,19 +2,20 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http::HeaderValue;
 use roomhook_protocol::{
     sign::Signed,
     standard_webhooks::{Secret, sign_all},
     webhook::{Platform, Query, Style, callback_url},
 };
-use roomhook_room::{self as room, Endpoint};
+use roomhook_room::{self as room, Endpoint, Origin};
 use url::{Position, Url};
 
 use crate::{
     config::Config,
     engine::{Content, Job, Policy},
-    http::{Request, Roots, Target},
+    http::{KEPT_BYTES, Request, Roots, Target},
     plan::{self, Switches},
     retry::millis,
 };
@@ -38,6 +39,21 @@ pub struct Destination {
     pub target: Arc<Target>,
     /// Path and query as configured, before what each request adds.
     base: String,
+}
+
+/// What is to be posted, before it is addressed and signed.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) webhook_id: String,
+    /// The command word.
+    pub(crate) command: &'static str,
+    pub(crate) origin: Option<Origin>,
+    /// From 1.
+    pub(crate) attempt: u32,
+    pub(crate) body: Bytes,
+    pub(crate) timeout: Duration,
+    /// See [`Request::kept_bytes`].
+    pub(crate) kept_bytes: usize,
 }
 
 impl Settings {
@@ -87,24 +103,48 @@ impl Settings {
         elsewhere: Option<&Destination>,
         now_ms: u64,
     ) -> Result<Request, String> {
+        let letter = Letter {
+            webhook_id: webhook_id(&self.endpoint, job),
+            command: content.command.word(),
+            origin: content.origin,
+            attempt: job.attempt,
+            body: content.body.clone(),
+            timeout: self.timeout,
+            kept_bytes: KEPT_BYTES,
+        };
+        self.post(letter, elsewhere, now_ms)
+    }
+
+    /// Addresses and signs a letter, as of now.
+    ///
+    /// # Errors
+    /// Why nothing can be sent.
+    pub(crate) fn post(&self, letter: Letter, elsewhere: Option<&Destination>, now_ms: u64) -> Result<Request, String> {
         let destination = match elsewhere {
             Some(destination) => destination,
             None => self.destination.as_ref().map_err(String::clone)?,
         };
+        let Letter { webhook_id, command, origin, attempt, body, timeout, kept_bytes } = letter;
         let now_secs = now_ms / 1_000;
-        let webhook_id = webhook_id(&self.endpoint, job);
-        let signature =
-            (!self.secrets.is_empty()).then(|| sign_all(&self.secrets, &webhook_id, now_secs, &content.body));
-        Ok(Request {
-            target: destination.target.clone(),
-            path: callback_url(&destination.base, &self.query(content, self.signed(now_secs).as_ref())),
-            webhook_id,
-            timestamp: now_secs,
-            signature,
-            attempt: job.attempt,
-            body: content.body.clone(),
-            timeout: self.timeout,
-        })
+        let signature = (!self.secrets.is_empty()).then(|| sign_all(&self.secrets, &webhook_id, now_secs, &body));
+        let query = Query {
+            sdkappid: self.endpoint.app.0,
+            command,
+            client_ip: origin.map(|origin| origin.client_ip),
+            platform: origin.map(|origin| platform(origin.platform)),
+            signed: None,
+        };
+        let path = match self.signed(now_secs) {
+            Some(signed) => callback_url(&destination.base, &Query { signed: Some(&signed), ..query }),
+            None => callback_url(&destination.base, &query),
+        };
+        let target = destination.target.clone();
+        Ok(Request { target, path, webhook_id, timestamp: now_secs, signature, attempt, body, timeout, kept_bytes })
+    }
+
+    /// For the whole exchange of one attempt.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     fn connects_like(&self, other: &Endpoint) -> bool {
@@ -119,16 +159,6 @@ impl Settings {
     fn signed(&self, now_secs: u64) -> Option<Signed> {
         let token = self.endpoint.token.as_ref().filter(|token| token.enabled && !token.value.is_empty())?;
         Some(Signed::new(&token.value, now_secs))
-    }
-
-    fn query<'a>(&self, content: &Content, signed: Option<&'a Signed>) -> Query<'a> {
-        Query {
-            sdkappid: self.endpoint.app.0,
-            command: content.command.word(),
-            client_ip: content.origin.map(|origin| origin.client_ip),
-            platform: content.origin.map(|origin| platform(origin.platform)),
-            signed,
-        }
     }
 }
 

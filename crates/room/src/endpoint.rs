@@ -39,6 +39,10 @@ pub struct Endpoint {
     /// Client certificate chain and key for mutual TLS, PEM; both or none.
     pub client_cert_pem: String,
     pub client_key_pem: String,
+    /// What becomes of a message when `Group.CallbackBeforeSendMsg` gets no usable answer.
+    pub gate_failure: Option<GateFailure>,
+    /// Shadow mode: the gate is asked and its verdicts are recorded, and every message goes on as it is.
+    pub gate_shadow: Option<bool>,
     /// Paused by a person.
     pub paused: bool,
     /// Where a new endpoint starts reading.
@@ -75,6 +79,15 @@ pub enum RetryProfile {
     Tencent,
 }
 
+/// What becomes of a message that the before-send gate could not decide (protocol: webhooks §1.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateFailure {
+    /// It goes on as if allowed.
+    Pass,
+    /// It is not sent; the sender gets 80003.
+    Drop,
+}
+
 /// Where a new endpoint starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
@@ -108,6 +121,8 @@ impl Endpoint {
             extra_roots_pem: String::new(),
             client_cert_pem: String::new(),
             client_key_pem: String::new(),
+            gate_failure: None,
+            gate_shadow: None,
             paused: false,
             start: Start::default(),
             generation: 0,

@@ -9,12 +9,12 @@ use hyper::body::{Body, Incoming};
 use roomhook_protocol::webhook::Answer;
 
 /// The longest body of an answer that is read. The documented one has 51 bytes.
-pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// The longest head of an answer, and the most headers in it.
 pub(crate) const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub(crate) const HEADERS_MAX: usize = 64;
-/// Of an answer's body, this much is kept for people.
-pub(crate) const KEPT_BYTES: usize = 256;
+/// Of an answer's body, this much is kept for people, where the answer decides nothing.
+pub const KEPT_BYTES: usize = 256;
 
 #[derive(Debug)]
 pub(crate) enum BodyError {
@@ -51,11 +51,11 @@ pub(crate) fn is_malformed(body: &[u8]) -> bool {
 }
 
 /// The first bytes, for people. A copy, so that no read buffer stays alive for it; the usual answer costs nothing.
-pub(crate) fn kept(body: &[u8]) -> Bytes {
+pub(crate) fn kept(body: &[u8], max: usize) -> Bytes {
     if body == Answer::OK_JSON.as_bytes() {
         return Bytes::from_static(Answer::OK_JSON.as_bytes());
     }
-    Bytes::copy_from_slice(body.get(..KEPT_BYTES).unwrap_or(body))
+    Bytes::copy_from_slice(body.get(..max).unwrap_or(body))
 }
 
 /// `Retry-After`, in seconds or as a date compared with the answer's own `Date`, or else with nothing.

@@ -99,7 +99,7 @@ impl Channel for HttpChannel {
                 malformed: (200..300).contains(&answered.status) && answer::is_malformed(&answered.body),
                 result: Ok(answered.status),
                 phases: self.phases,
-                head: answer::kept(&answered.body),
+                head: answer::kept(&answered.body, request.kept_bytes),
                 retry_after: answered.retry_after,
             },
             Err(error) => {

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::HeaderValue;
 
+pub use answer::{BODY_BYTES_MAX, KEPT_BYTES};
 pub use channel::HttpTransport;
 pub use guard::{Guard, IpNet, IpNetError, Range};
 pub use resolve::{Resolve, SystemResolver};
@@ -45,6 +46,8 @@ pub struct Request {
     pub body: Bytes,
     /// For the whole exchange, from looking up the name to the last byte of the answer.
     pub timeout: Duration,
+    /// Of the answer's body, this much goes into the report.
+    pub kept_bytes: usize,
 }
 
 /// How far an exchange has come.

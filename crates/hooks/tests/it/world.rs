@@ -27,26 +27,11 @@ pub(crate) fn now() -> UnixMillis {
 /// An endpoint at the URL, with after-send switched on, that owes everything from now on.
 pub(crate) fn endpoint(url: &str) -> Endpoint {
     Endpoint {
-        app: APP,
-        id: EndpointId(EndpointId::DEFAULT.into()),
         url: url.into(),
         commands: vec![AFTER_SEND.into()],
-        token: None,
-        signing_secrets: Vec::new(),
-        room_prefix: String::new(),
-        event_time_as_string: false,
-        extra_fields: false,
-        order: None,
-        retry: None,
-        timeout_ms: None,
-        concurrency: None,
-        extra_roots_pem: String::new(),
-        client_cert_pem: String::new(),
-        client_key_pem: String::new(),
-        paused: false,
         start: Start::Oldest,
         generation: 1,
-        created_at: UnixMillis(0),
+        ..Endpoint::new(APP, EndpointId(EndpointId::DEFAULT.into()))
     }
 }
 

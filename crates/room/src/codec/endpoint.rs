@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{CodecError, encode_versioned, versioned, wire};
 use crate::{
-    endpoint::{Endpoint, EndpointId, Order, RetryProfile, Start, Token},
+    endpoint::{Endpoint, EndpointId, GateFailure, Order, RetryProfile, Start, Token},
     ids::{AppId, UnixMillis},
 };
 
@@ -43,6 +43,8 @@ impl From<&Endpoint> for wire::Endpoint {
             extra_roots_pem,
             client_cert_pem,
             client_key_pem,
+            gate_failure,
+            gate_shadow,
             paused,
             start,
             generation,
@@ -82,6 +84,11 @@ impl From<&Endpoint> for wire::Endpoint {
             start_ms,
             generation,
             created_at_ms: created_at.0,
+            gate_failure: gate_failure.map(|failure| match failure {
+                GateFailure::Pass => 0,
+                GateFailure::Drop => 1,
+            }),
+            gate_shadow,
         }
     }
 }
@@ -102,6 +109,12 @@ impl TryFrom<wire::Endpoint> for Endpoint {
             Some(1) => Some(RetryProfile::DurableSkip),
             Some(2) => Some(RetryProfile::Tencent),
             Some(_) => return Err(CodecError::Field("retry")),
+        };
+        let gate_failure = match endpoint.gate_failure {
+            None => None,
+            Some(0) => Some(GateFailure::Pass),
+            Some(1) => Some(GateFailure::Drop),
+            Some(_) => return Err(CodecError::Field("gate_failure")),
         };
         let start = match endpoint.start {
             0 => Start::Tail,
@@ -126,6 +139,8 @@ impl TryFrom<wire::Endpoint> for Endpoint {
             extra_roots_pem: endpoint.extra_roots_pem,
             client_cert_pem: endpoint.client_cert_pem,
             client_key_pem: endpoint.client_key_pem,
+            gate_failure,
+            gate_shadow: endpoint.gate_shadow,
             paused: endpoint.paused,
             start,
             generation: endpoint.generation,

@@ -229,6 +229,11 @@ pub(super) struct Endpoint {
     pub(super) generation: u64,
     #[prost(uint64, tag = "21")]
     pub(super) created_at_ms: u64,
+    /// 0 pass, 1 drop.
+    #[prost(uint32, optional, tag = "22")]
+    pub(super) gate_failure: Option<u32>,
+    #[prost(bool, optional, tag = "23")]
+    pub(super) gate_shadow: Option<bool>,
 }
 
 #[derive(Clone, PartialEq, Message)]

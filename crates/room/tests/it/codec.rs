@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use roomhook_room::{
-    AppId, CodecError, Draft, Endpoint, EndpointId, Event, Incarnation, Message, MsgId, MsgSeq, Order, Origin,
-    Platform, Priority, RetryProfile, Room, RoomInfo, Start, Statistic, Token, UnixMillis, UserId,
+    AppId, CodecError, Draft, Endpoint, EndpointId, Event, GateFailure, Incarnation, Message, MsgId, MsgSeq, Order,
+    Origin, Platform, Priority, RetryProfile, Room, RoomInfo, Start, Statistic, Token, UnixMillis, UserId,
     decode_directory_record, decode_record, encode_record, encode_record_into,
 };
 
@@ -186,6 +186,8 @@ fn an_endpoint_survives_with_all_its_fields() {
         extra_roots_pem: "roots".into(),
         client_cert_pem: "cert".into(),
         client_key_pem: "key".into(),
+        gate_failure: Some(GateFailure::Drop),
+        gate_shadow: Some(true),
         paused: true,
         start: Start::Time(12),
         generation: 4,

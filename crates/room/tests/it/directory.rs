@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use roomhook_room::{
-    AppId, Endpoint, EndpointId, Start, UnixMillis, decode_directory_record,
+    AppId, Endpoint, EndpointId, UnixMillis, decode_directory_record,
     directory::{ACCOUNT_NUMBER_FIRST, Command, Event, ImportAccount, State, decide, fold},
     encode_directory_record,
 };
@@ -25,28 +25,7 @@ fn import(users: &[(&str, Option<&str>)]) -> Command {
 }
 
 fn endpoint(url: &str) -> Endpoint {
-    Endpoint {
-        app: APP,
-        id: EndpointId(EndpointId::DEFAULT.into()),
-        url: url.into(),
-        commands: Vec::new(),
-        token: None,
-        signing_secrets: Vec::new(),
-        room_prefix: String::new(),
-        event_time_as_string: false,
-        extra_fields: false,
-        order: None,
-        retry: None,
-        timeout_ms: None,
-        concurrency: None,
-        extra_roots_pem: String::new(),
-        client_cert_pem: String::new(),
-        client_key_pem: String::new(),
-        paused: false,
-        start: Start::Tail,
-        generation: 99,
-        created_at: UnixMillis(0),
-    }
+    Endpoint { url: url.into(), generation: 99, ..Endpoint::new(APP, EndpointId(EndpointId::DEFAULT.into())) }
 }
 
 #[test]
