@@ -126,6 +126,8 @@ fn http_of(config: &Config) -> auto::Builder<TokioExecutor> {
     http.http1()
         // The watchdog bounds heads and idling: a timer per request would cost more than parsing its head.
         .header_read_timeout(None)
+        // Answers are small: one copy into the buffer of the head is cheaper than a vectored write.
+        .writev(false)
         .max_buf_size(config.head_bytes_max.max(8 * 1024))
         .max_headers(config.headers_max);
     http.http2()

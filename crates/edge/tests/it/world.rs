@@ -67,6 +67,7 @@ pub(crate) struct World {
     pub(crate) addr: SocketAddr,
     pub(crate) log: MemoryLog,
     pub(crate) services: Services,
+    pub(crate) rest: Arc<Rest>,
     now_ms: Arc<AtomicU64>,
     registry: Registry,
     shards: Shards,
@@ -121,9 +122,9 @@ impl World {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), options.listener, metrics).unwrap();
         let addr = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let doors = Doors::new(rest, axum::Router::new());
+        let doors = Doors::new(Arc::clone(&rest), axum::Router::new());
         let served = tokio::spawn(listener.serve(doors, async { stopped.await.unwrap_or_default() }));
-        Self { addr, log, services, now_ms, registry, shards, stop, served }
+        Self { addr, log, services, rest, now_ms, registry, shards, stop, served }
     }
 
     /// With a room called `lobby` and the accounts `ann` and `bob`.

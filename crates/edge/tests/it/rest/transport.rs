@@ -1,5 +1,7 @@
 //! The call format over real connections: HTTP/1.1 as SDKs send it, HTTP/2, framing of every kind.
 
+use std::sync::Arc;
+
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -47,6 +49,28 @@ async fn http2_works_on_the_same_port() {
     }
     drop(sender);
     connection.await.unwrap().unwrap();
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn mounted_in_a_router_it_answers_the_same() {
+    let world = World::with_lobby().await;
+    let router = roomhook_edge::rest::router(Arc::clone(&world.rest));
+    for (room, code) in [("lobby", 0), ("nowhere", 100_004)] {
+        let body = axum::body::Body::from(format!(r#"{{"RoomId":"{room}"}}"#));
+        let request = Request::post(format!("{INFO}?{}", query())).body(body).unwrap();
+        let response = tower::ServiceExt::oneshot(router.clone(), request).await.unwrap();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["ErrorCode"], code);
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn paths_of_others_are_theirs() {
+    let world = World::new().await;
+    let answer = raw(&world, b"GET /console/ HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
     world.stop().await;
 }
 
