@@ -131,3 +131,108 @@ pub(super) fn rest(config: &Config) -> rest::Config {
 fn bytes(size: crate::config::Size) -> usize {
     usize::try_from(size.0).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, EventTime};
+
+    /// Every key with a value that is not its default. A new key must be added here, and to the test below.
+    const ALL: &str = r#"
+        [server]
+        listen = "127.0.0.1:1"
+        admin_listen = "127.0.0.1:2"
+        trusted_proxies = ["10.9.0.0/16"]
+        shutdown_deadline = "20s"
+        worker_threads = 3
+        [storage]
+        path = "elsewhere"
+        durability = "os"
+        free_bytes_min = "1MiB"
+        shards = 9
+        retention_max_age = "1h"
+        retention_max_bytes = "1GiB"
+        [[app]]
+        sdkappid = 7
+        key = "k7"
+        admins = ["root"]
+        disabled = true
+        [app.webhook]
+        url = "https://example.com/h"
+        commands = ["Live.CallbackAfterCreateRoom"]
+        token = "tok"
+        signing_secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"
+        event_time = "string"
+        [webhooks]
+        timeout = "3s"
+        concurrency = 5
+        order = "none"
+        retry = "durable-skip"
+        retry_first = "7s"
+        retry_max = "8s"
+        retry_for = "9s"
+        hold = "4s"
+        catch_up_per_s = 11
+        checkpoint_every = "12ms"
+        allow = ["10.0.0.0/8"]
+        extra_roots = ""
+        [limits]
+        body_max = "100KiB"
+        connections_max = 13
+        message_max = "2KiB"
+        usersig_cache_entries = 14
+        room_messages_per_s = 15
+        shard_inbox_max = 16
+        rooms_cached_max = 17
+        [log]
+        format = "json"
+        level = "debug"
+    "#;
+
+    #[test]
+    fn every_key_reaches_the_part_it_is_for() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), ALL).expect("write");
+        let config = config::load(Some(file.path()), []).expect("valid");
+        // Destructured without `..`: a new key does not compile until somebody says here what it does.
+        let config::Server { listen, admin_listen, tls: _, trusted_proxies: _, shutdown_deadline, worker_threads } =
+            config.server.clone();
+        assert_eq!((listen.port(), admin_listen.port(), worker_threads), (1, 2, 3));
+        let public = public_listener(&config).expect("a listener");
+        assert_eq!(public.drain_deadline, shutdown_deadline.0 / 2);
+        assert_eq!(public.connections_max, 13);
+        assert!(public.trusted_proxies.iter().any(|range| range.contains([10, 9, 1, 1].into())));
+
+        let disk = disk(&config);
+        assert_eq!((disk.path.to_str(), disk.shards), (Some("elsewhere"), 9));
+        assert_eq!(disk.durability, roomhook_log_disk::Durability::Os);
+        assert_eq!(disk.free_bytes_min, 1 << 20);
+        assert_eq!(disk.retention_max_age, Some(Duration::from_secs(3600)));
+        assert_eq!(disk.retention_max_bytes, Some(1 << 30));
+
+        let app = apps(&config).expect("an app").remove(0);
+        assert_eq!((app.id, &*app.key, app.disabled), (AppId(7), "k7", true));
+        assert!(app.admins.contains("root"));
+        let webhook = config.app[0].webhook.as_ref().expect("a webhook");
+        let endpoint = super::super::first_value::endpoint(app.id, webhook, None);
+        assert_eq!(endpoint.url, "https://example.com/h");
+        assert_eq!(endpoint.commands, ["Live.CallbackAfterCreateRoom"]);
+        assert_eq!(endpoint.token.map(|token| token.value).as_deref(), Some("tok"));
+        assert_eq!(endpoint.signing_secrets.len(), 1);
+        assert!(endpoint.event_time_as_string && webhook.event_time == EventTime::String);
+
+        let hooks = hooks(&config).expect("webhooks");
+        assert_eq!((hooks.timeout.as_secs(), hooks.concurrency.get(), hooks.order), (3, 5, Order::None));
+        assert_eq!((hooks.retry.first.as_secs(), hooks.retry.max.as_secs()), (7, 8));
+        assert_eq!((hooks.retry.for_at_most.as_secs(), hooks.retry.give_up), (9, roomhook_hooks::retry::GiveUp::Skip));
+        assert_eq!((hooks.hold.as_secs(), hooks.catch_up_per_s, hooks.checkpoint_every.as_millis()), (4, 11, 12));
+        assert!(hooks.allow.iter().any(|range| range.contains([10, 1, 1, 1].into())));
+
+        let shards = shards(&config);
+        assert_eq!((shards.inbox_max, shards.rooms_cached_max, shards.facts.room_messages_per_s), (16, 17, 15));
+        assert_eq!(usersig_cache(&config).entries_max, 14);
+        assert_eq!(messages(&config).size_bytes_max, 2048);
+        assert_eq!(rest(&config).body.bytes_max, 100 << 10);
+        assert_eq!((config.log.format, config.log.level.as_str()), (config::LogFormat::Json, "debug"));
+    }
+}

@@ -116,3 +116,52 @@ fn the_webhook_of_the_file_is_a_first_value_until_the_file_is_edited() {
     assert_eq!(url(&server), "https://three.example.com/h", "an edited file wins, once");
     server.stop();
 }
+
+#[test]
+fn https_is_served_with_the_configured_certificate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).expect("write");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("write");
+    let tls = format!("{{ cert = {:?}, key = {:?} }}", cert.display().to_string(), key.display().to_string());
+    let server = Server::start_with(folder.path(), "", &[("ROOMHOOK__SERVER__TLS", &tls)]);
+    let url = format!("https://localhost:{}/v4/live_engine_http_srv/create_room", server.listen.port());
+    let resolve = format!("localhost:{}:127.0.0.1", server.listen.port());
+    let call = std::process::Command::new("curl")
+        .arg("-s")
+        .args(["-d", "{}", "--resolve", &resolve, "--cacert"])
+        .arg(&cert)
+        .arg(&url)
+        .output();
+    let answer: Value = serde_json::from_slice(&call.expect("curl").stdout).expect("an answer over HTTPS");
+    assert_eq!(answer["ErrorCode"], 60012, "{answer}");
+    server.stop();
+}
+
+#[test]
+fn limits_and_log_settings_do_what_they_say() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let more =
+        "[limits]\nmessage_max = \"100B\"\nbody_max = \"1KiB\"\nroom_messages_per_s = 1\n[log]\nformat = \"json\"\n";
+    let server = Server::start(folder.path(), more);
+    let room = json!({ "RoomInfo": { "RoomId": "lobby", "RoomType": "Live", "Owner_Account": "administrator" } });
+    server.must("live_engine_http_srv/create_room", &room);
+    let send = |text: &str| {
+        server.call(
+            "live_engine_http_srv/send_text_msg",
+            &json!({ "RoomId": "lobby", "Sender_Account": "administrator", "TextContent": text }),
+        )
+    };
+    assert_eq!(send(&"long ".repeat(30))["ErrorCode"], 80002, "limits.message_max");
+    assert_eq!(send(&"longer ".repeat(300))["ErrorCode"], 80002, "limits.body_max");
+    let dropped =
+        (0..50).map(|_| send("hi")).filter(|answer| answer["Response"]["MsgDropReason"] == "MsgFreqCtrl").count();
+    assert!(dropped > 0, "limits.room_messages_per_s");
+    server.stop();
+    let log = std::fs::read_to_string(folder.path().join("log")).expect("a log");
+    for line in log.lines() {
+        assert!(serde_json::from_str::<Value>(line).is_ok(), "log.format: {line}");
+    }
+    assert!(log.contains("stopped") && !log.contains(KEY), "{log}");
+}
