@@ -24,11 +24,16 @@ mod shared;
 mod start;
 
 mod handle;
+mod inspect;
+mod replay;
+
 mod telemetry;
 mod trail;
 
 pub use config::Config;
-pub use handle::{Handle, Status};
+pub use handle::{Handle, HandleError, Parked, Status};
+pub use inspect::{EndpointTrail, EventCursor, MessageTrail, Pulled, TrailState};
+pub use replay::{Replay, Replayed, What};
 pub use shared::Clock;
 pub use supervisor::{EndpointName, Hooks, start, start_with};
 pub use telemetry::Tally;

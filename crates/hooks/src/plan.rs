@@ -19,6 +19,8 @@ pub enum Command {
     AfterSendMsg,
     AfterCreateRoom,
     AfterDestroyRoom,
+    /// Never owed: what [`crate::Handle::test`] sends.
+    Test,
 }
 
 impl Command {
@@ -28,6 +30,7 @@ impl Command {
             Self::AfterSendMsg => CommandWord::GroupAfterSendMsg,
             Self::AfterCreateRoom => CommandWord::LiveAfterCreateRoom,
             Self::AfterDestroyRoom => CommandWord::LiveAfterDestroyRoom,
+            Self::Test => return "Roomhook.CallbackTest",
         }
         .as_str()
     }

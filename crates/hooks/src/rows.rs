@@ -32,6 +32,9 @@ pub struct CursorRow {
     /// What was switched on from which record on.
     #[prost(message, repeated, tag = "8")]
     pub switches: Vec<SwitchesRow>,
+    /// The record the endpoint began with.
+    #[prost(uint64, tag = "9")]
+    pub begun: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

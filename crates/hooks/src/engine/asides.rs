@@ -11,6 +11,7 @@ use super::{
     Engine,
     checkpoint::Dirty,
     types::{DeliveryId, Failed, Job, Settlement, Ticket, Verdict},
+    window::State,
 };
 use crate::{retry::GiveUp, rows::ExceptionRow};
 
@@ -78,8 +79,10 @@ pub enum Listed {
         next_try_at: Option<u64>,
     },
     Settled(Settlement),
-    /// Before the cursor and no exception in memory: delivered, expired, or parked with a row.
+    /// Before the cursor, and no exception in memory: delivered, given up, or parked in a row.
     BehindCursor,
+    /// It was appended before the endpoint began.
+    BeforeStart,
 }
 
 impl Asides {
@@ -295,6 +298,39 @@ impl Engine {
                 self.touch(id.shard, Dirty::Settled);
             }
         }
+        true
+    }
+
+    /// Where a delivery stands, if it is owed at all.
+    pub fn listed(&self, id: DeliveryId) -> Option<Listed> {
+        let window = self.windows.get(usize::from(id.shard))?;
+        if let Some(aside) = self.asides.get(id).filter(|aside| aside.phase.is_pending()) {
+            let next_try_at = (aside.phase == Phase::Resting).then_some(aside.retry_at);
+            return Some(Listed::SetAside { attempts: aside.attempt, next_try_at });
+        }
+        if let Some(slot) = window.find(id.pos) {
+            let pending = |in_flight, next_try_at| Listed::Pending { attempts: slot.attempt, in_flight, next_try_at };
+            return Some(match slot.state {
+                State::Settled(settlement) => Listed::Settled(settlement),
+                State::Held { until } => pending(false, Some(until)),
+                State::InFlight => pending(true, None),
+                State::Waiting | State::Ready => pending(false, None),
+            });
+        }
+        Some(match id.pos.lsn {
+            lsn if lsn < window.begun => Listed::BeforeStart,
+            lsn if lsn >= window.next_load => Listed::Backlog,
+            _ => Listed::BehindCursor,
+        })
+    }
+
+    /// Tries one that was set aside at once. False when there is no such one, or it is being tried.
+    pub fn retry_now(&mut self, id: DeliveryId, now: u64) -> bool {
+        let Some(aside) = self.asides.by_id.get_mut(&id).filter(|aside| aside.phase == Phase::Resting) else {
+            return false;
+        };
+        aside.retry_at = now;
+        self.asides.wake(id, now);
         true
     }
 

@@ -155,7 +155,7 @@ fn window_of(start: &ShardStart) -> Window {
     let switches: VecDeque<_> =
         row.switches.iter().map(|switches| (Lsn(switches.from), Arc::new(Switches::from_row(switches)))).collect();
     let set_aside = start.set_aside.len() as u64;
-    Window::new(Lsn(row.next), Lsn(row.counted), totals, set_aside, switches)
+    Window::new(Lsn(row.begun), Lsn(row.next), Lsn(row.counted), totals, set_aside, switches)
 }
 
 fn cursor_row(window: &Window) -> CursorRow {
@@ -168,6 +168,7 @@ fn cursor_row(window: &Window) -> CursorRow {
         parked: totals.parked,
         expired: totals.expired,
         skipped: totals.skipped,
+        begun: window.begun.0,
         switches: window.switches.iter().map(|(from, switches)| switches.to_row(*from)).collect(),
     }
 }

@@ -59,6 +59,13 @@ pub struct Job {
     pub probe: bool,
 }
 
+impl Job {
+    /// An attempt that the engine knows nothing of, for replays: it is never settled.
+    pub(crate) fn outside(id: DeliveryId, room: Bytes, seq: u64, at: u64, attempt: u32) -> Self {
+        Self { id, ticket: Ticket::Aside(id), attempt, room, seq, at, content: None, probe: false }
+    }
+}
+
 /// Where the engine keeps what a [`Job`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Ticket {

@@ -53,6 +53,8 @@ pub(crate) struct Window {
     slots: VecDeque<Slot>,
     /// Ordinal of the front slot. Ordinals are dense, from 1, and never reused.
     base: u64,
+    /// The record the endpoint began with.
+    pub(crate) begun: Lsn,
     pub(crate) next_load: Lsn,
     pub(crate) counted: Lsn,
     /// Deliveries counted but not loaded.
@@ -73,6 +75,7 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn new(
+        begun: Lsn,
         cursor: Lsn,
         counted: Lsn,
         totals: Totals,
@@ -82,6 +85,7 @@ impl Window {
         Self {
             slots: VecDeque::new(),
             base: 1,
+            begun,
             next_load: cursor,
             counted: counted.max(cursor),
             unloaded: totals.pending().saturating_sub(asides),
@@ -127,6 +131,12 @@ impl Window {
     pub(crate) fn slot(&mut self, ordinal: u64) -> Option<&mut Slot> {
         let offset = usize::try_from(ordinal.checked_sub(self.base)?).ok()?;
         self.slots.get_mut(offset)
+    }
+
+    /// The slot of an event, if it is loaded.
+    pub(crate) fn find(&self, pos: EventPos) -> Option<&Slot> {
+        let at = self.slots.binary_search_by_key(&pos, |slot| slot.pos).ok()?;
+        self.slots.get(at)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Slot)> {

@@ -1,8 +1,12 @@
 //! Webhooks over real sockets: a memory log in front, receivers on loopback behind.
 
+mod addresses;
+mod changes;
 mod delivery;
 mod engine_rig;
 mod laws;
+mod misbehaving;
 mod receiver;
 mod stories;
+mod tls;
 mod world;

@@ -1,7 +1,6 @@
 //! Receivers on loopback: one that keeps what it gets and answers as told.
 
 use std::{
-    collections::VecDeque,
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex},

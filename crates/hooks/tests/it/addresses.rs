@@ -1,0 +1,118 @@
+//! Where webhooks may go: the guard looks at the address that is connected to, whatever the name said before.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use roomhook_hooks::{
+    Config,
+    http::{Guard, HttpTransport, IpNet, Request, Resolve, SendError, SystemResolver, Target, Transport},
+};
+
+use crate::{
+    misbehaving::first_failure,
+    receiver::Receiver,
+    world::{World, config, endpoint},
+};
+
+fn request(host: &str, port: u16) -> Request {
+    let host_header = format!("{host}:{port}").parse().expect("header");
+    Request {
+        target: Arc::new(Target { host: host.into(), port, host_header, tls: None }),
+        path: "/".into(),
+        webhook_id: "evt_test".into(),
+        timestamp: 1,
+        signature: None,
+        attempt: 1,
+        body: Bytes::from_static(b"{}"),
+        timeout: Duration::from_secs(2),
+    }
+}
+
+/// A name server that says something else every time.
+#[derive(Debug)]
+struct Rebinding {
+    answers: Vec<Vec<SocketAddr>>,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Resolve for Rebinding {
+    async fn resolve(&self, _: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+        let asked = self.asked.fetch_add(1, Ordering::SeqCst);
+        Ok(self.answers[asked.min(self.answers.len() - 1)].clone())
+    }
+}
+
+async fn send(resolver: impl Resolve + 'static, allow: Vec<IpNet>, host: &str, port: u16) -> Result<u16, SendError> {
+    let transport = HttpTransport::new(Arc::new(resolver), Guard::new(allow));
+    transport.channel().send(&request(host, port)).await.result
+}
+
+#[tokio::test]
+async fn loopback_is_refused_unless_allowed_and_the_reason_says_how() {
+    let receiver = Receiver::start().await;
+    let mut world = World::with(Config { allow: Vec::new(), ..config() }, vec![endpoint(&receiver.url("/"))]).await;
+    world.say("r", "hello").await;
+    let failure = first_failure(world.hooks()).await;
+    assert_eq!(
+        failure.problem.as_deref(),
+        Some(
+            "address 127.0.0.1 is a loopback address and not allowed for webhooks; list its range under webhooks.allow to permit it"
+        )
+    );
+    world.stop().await;
+    assert!(receiver.got().is_empty());
+}
+
+#[tokio::test]
+async fn addresses_written_in_disguise_are_refused() {
+    for host in ["[::ffff:127.0.0.1]", "[::1]", "169.254.169.254", "[64:ff9b::7f00:1]", "0.0.0.0"] {
+        let refused = send(SystemResolver, Vec::new(), host, 80).await;
+        assert!(matches!(refused, Err(SendError::NotAllowed { .. })), "{host}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_turns_to_a_private_address_gets_no_connection() {
+    let receiver = Receiver::start().await;
+    let loopback = receiver.addr;
+    // Only 127.0.0.1 is private here; 127.0.0.2 plays the public address.
+    let allow: Vec<IpNet> = vec!["127.0.0.2".parse().expect("net")];
+    let public = "127.0.0.2:1".parse().expect("address");
+    let resolver = Rebinding { answers: vec![vec![public], vec![loopback]], asked: AtomicUsize::new(0) };
+    let transport = HttpTransport::new(Arc::new(resolver), Guard::new(allow));
+    let mut channel = transport.channel();
+    let first = channel.send(&request("rebind.example", loopback.port())).await.result;
+    assert!(matches!(first, Err(SendError::Connect(_))), "{first:?}");
+    let second = channel.send(&request("rebind.example", loopback.port())).await.result;
+    assert!(matches!(second, Err(SendError::NotAllowed { .. })), "{second:?}");
+    assert!(receiver.got().is_empty());
+}
+
+#[tokio::test]
+async fn of_a_mixed_answer_only_the_allowed_address_is_used() {
+    let receiver = Receiver::start().await;
+    let answers = vec![vec!["10.0.0.1:80".parse().expect("address"), receiver.addr]];
+    let resolver = Rebinding { answers, asked: AtomicUsize::new(0) };
+    let sent = send(resolver, vec!["127.0.0.1".parse().expect("net")], "mixed.example", receiver.addr.port()).await;
+    assert_eq!(sent, Ok(200));
+}
+
+#[tokio::test]
+async fn a_name_without_address_says_so() {
+    let resolver = Rebinding { answers: vec![Vec::new()], asked: AtomicUsize::new(0) };
+    let sent = send(resolver, Vec::new(), "nothing.example", 80).await;
+    assert_eq!(
+        sent,
+        Err(SendError::Resolve { host: "nothing.example".into(), reason: "the name has no address".into() })
+    );
+}

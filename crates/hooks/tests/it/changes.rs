@@ -1,0 +1,301 @@
+//! Endpoints change while messages flow: each change takes effect at once.
+
+use std::num::NonZeroU32;
+
+use roomhook_hooks::{Replay, TrailState, What, engine::Listed};
+use roomhook_log::{AppendError, Fault, LogId};
+use roomhook_room::{EndpointId, Event, MsgSeq, RoomId, RoomInfo, RoomKey, Start, Statistic, Token};
+
+use crate::{
+    misbehaving::{default, wait_for_status},
+    receiver::{Receiver, Reply},
+    world::{APP, World, config, endpoint, now, user},
+};
+
+#[tokio::test]
+async fn a_changed_url_gets_what_is_still_pending_and_all_that_comes() {
+    let (old, new) = (Receiver::start().await, Receiver::start().await);
+    old.rule(|_| Reply::status(503));
+    let mut world = World::new(vec![endpoint(&old.url("/old"))]).await;
+    world.say("r", "one").await;
+    old.wait_for(1).await;
+    world.configure(vec![endpoint(&new.url("/new"))]);
+    world.say("r", "two").await;
+    let got = new.wait_for(2).await;
+    assert_eq!(got.iter().map(crate::receiver::Got::seq).collect::<Vec<_>>(), [1, 2]);
+    assert!(got[0].target.starts_with("/new?SdkAppid="));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_said_while_switched_off_is_never_owed() {
+    let receiver = Receiver::start().await;
+    let on = endpoint(&receiver.url("/"));
+    let mut off = on.clone();
+    off.commands.clear();
+    let mut world = World::new(vec![on.clone()]).await;
+    world.say("r", "on").await;
+    receiver.wait_for(1).await;
+    world.configure(vec![off]);
+    world.say("r", "off").await;
+    wait_for_status(world.hooks(), |status| status.summary.totals.pending() == 0).await;
+    tokio::task::yield_now().await;
+    world.configure(vec![on]);
+    world.say("r", "on again").await;
+    let got = receiver.wait_for(2).await;
+    assert_eq!(got[1].seq(), 3);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_created_later_owes_only_what_came_after_its_creation() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(Vec::new()).await;
+    world.say("r", "before").await;
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let mut created = endpoint(&receiver.url("/"));
+    (created.start, created.created_at) = (Start::Tail, now());
+    // Said before the webhooks hear of the endpoint, but after its creation: owed.
+    world.say("r", "after").await;
+    world.configure(vec![created]);
+    world.say("r", "later").await;
+    let got = receiver.wait_for(2).await;
+    assert_eq!(got.iter().map(crate::receiver::Got::seq).collect::<Vec<_>>(), [2, 3]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn each_endpoint_of_an_app_has_its_own_rooms_and_cursor() {
+    let (all, some) = (Receiver::start().await, Receiver::start().await);
+    let mut second = endpoint(&some.url("/"));
+    (second.id, second.room_prefix) = (EndpointId("vip".into()), "vip-".into());
+    let mut world = World::new(vec![endpoint(&all.url("/")), second]).await;
+    world.say("vip-1", "x").await;
+    world.say("plain", "x").await;
+    all.wait_for(2).await;
+    assert_eq!(some.wait_for(1).await[0].room(), "vip-1");
+    world.stop().await;
+    assert_eq!(some.got().len(), 1);
+}
+
+#[tokio::test]
+async fn tokens_and_secrets_sign_each_attempt() {
+    let receiver = Receiver::start().await;
+    let mut signed = endpoint(&receiver.url("/hook?own=1"));
+    signed.token = Some(Token { value: "xxxyyy".into(), enabled: true });
+    signed.signing_secrets =
+        vec!["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into(), "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX".into()];
+    let mut world = World::new(vec![signed]).await;
+    world.say("r", "hello").await;
+    let got = receiver.wait_for(1).await.remove(0);
+    assert!(got.target.starts_with("/hook?own=1&SdkAppid=1400000001&"), "{}", got.target);
+    let (_, query) = got.target.split_once("&Sign=").expect("Sign");
+    let (sign, time) = query.split_once("&RequestTime=").expect("RequestTime");
+    assert!(roomhook_protocol::sign::verify("xxxyyy", time, sign));
+    let signatures: Vec<&str> = got.header("webhook-signature").split(' ').collect();
+    assert_eq!(signatures.len(), 2);
+    let secret =
+        roomhook_protocol::standard_webhooks::Secret::parse("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("secret");
+    let timestamp = got.header("webhook-timestamp").parse().expect("timestamp");
+    assert_eq!(signatures[0], secret.sign(got.header("webhook-id"), timestamp, &got.raw));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn rooms_that_come_and_go_fire_their_own_commands() {
+    let receiver = Receiver::start().await;
+    let mut live = endpoint(&receiver.url("/"));
+    live.commands = vec!["Live.CallbackAfterCreateRoom".into(), "Live.CallbackAfterDestroyRoom".into()];
+    let mut world = World::new(vec![live]).await;
+    let info = RoomInfo {
+        room_type: "Live".into(),
+        name: "Night market".into(),
+        owner: user("host_lin"),
+        cover_url: String::new(),
+        background_url: String::new(),
+        custom_info: String::new(),
+        notice: String::new(),
+        seat_template: String::new(),
+        take_seat_mode: "ApplyToTake".into(),
+        is_message_disabled: false,
+        is_seat_enabled: true,
+        is_public_visible: true,
+        is_unlimited_room_enabled: false,
+        keep_owner_on_seat: false,
+        max_seat_count: 9,
+        max_member_count: 500,
+        activity_status: 0,
+        category: vec![3, 11],
+    };
+    let created = Event::RoomCreated {
+        at: now(),
+        operator: user("administrator"),
+        incarnation: roomhook_room::Incarnation::from_random(1),
+        info: info.clone(),
+    };
+    let destroyed =
+        Event::RoomDestroyed { at: now(), operator: user("host_lin"), info, statistic: Statistic::default() };
+    world.append("r", &[created]).await.expect("append");
+    world.append("r", &[destroyed]).await.expect("append");
+    let got = receiver.wait_for(2).await;
+    assert_eq!(got[0].body["CallbackCommand"], "Live.CallbackAfterCreateRoom");
+    assert_eq!(got[0].body["RoomInfo"]["Owner_Account"], "host_lin");
+    assert_eq!(got[0].body["RoomInfo"]["Category"], serde_json::json!([3, 11]));
+    assert!(!got[0].target.contains("ClientIP"), "nobody's client is known");
+    assert_eq!(got[1].body["EventType"], "DestroyByUser");
+    assert_eq!(got[1].room(), "r");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_append_never_fires() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(vec![endpoint(&receiver.url("/"))]).await;
+    let key = RoomKey { app: APP, room: RoomId::new("r").expect("room") };
+    let shard = u16::try_from(key.stable_hash() % u64::from(world.shards)).expect("shard");
+    world.log.fail_next_append(LogId(shard), Fault::Full);
+    let message = roomhook_room::Message { seq: MsgSeq(1), at: now(), draft: crate::world::draft("lost") };
+    let refused = world.append("r", &[Event::MessageSent(message)]).await;
+    assert!(matches!(refused, Err(AppendError::Full(_))));
+    world.say("r", "kept").await;
+    let got = receiver.wait_for(1).await;
+    assert_eq!(got[0].body["MsgBody"][0]["MsgContent"]["Text"], "kept");
+    world.stop().await;
+    assert_eq!(receiver.got().len(), 1);
+}
+
+#[tokio::test]
+async fn a_range_is_replayed_elsewhere_while_live_delivery_goes_on() {
+    let (home, elsewhere) = (Receiver::start().await, Receiver::start().await);
+    let mut world = World::new(vec![endpoint(&home.url("/"))]).await;
+    for _ in 0..10 {
+        world.say("r", "x").await;
+    }
+    home.wait_for(10).await;
+    let replay = Replay {
+        what: What::Room {
+            room: RoomKey { app: APP, room: RoomId::new("r").expect("room") },
+            from: MsgSeq(3),
+            to: MsgSeq(6),
+        },
+        to: Some(elsewhere.url("/again")),
+        per_s: NonZeroU32::new(1_000).expect("rate"),
+    };
+    let done = world.hooks().replay(&default(), &replay, &mut |_| {}).await.expect("replay");
+    assert_eq!((done.acknowledged, done.failed), (4, 0));
+    let got = elsewhere.got();
+    assert_eq!(got.iter().map(crate::receiver::Got::seq).collect::<Vec<_>>(), [3, 4, 5, 6]);
+    let ids = |receiver: &Receiver| {
+        receiver
+            .got()
+            .iter()
+            .filter(|got| got.seq() == 3)
+            .map(|got| got.header("webhook-id").to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&home), ids(&elsewhere), "the same event has the same id");
+    let time = Replay { what: What::Time { from: 0, to: u64::MAX }, ..replay };
+    let done = world.hooks().replay(&default(), &time, &mut |_| {}).await.expect("replay");
+    assert_eq!(done.acknowledged, 10);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn parked_deliveries_are_listed_and_replayed_and_the_numbers_add_up() {
+    let receiver = Receiver::start().await;
+    receiver.rule(|got| if got.seq() == 2 { Reply::status(422) } else { Reply::ok() });
+    let mut config = config();
+    config.hold = std::time::Duration::from_millis(50);
+    config.retry.for_at_most = std::time::Duration::from_millis(200);
+    let mut world = World::with(config, vec![endpoint(&receiver.url("/"))]).await;
+    for _ in 0..4 {
+        world.say("r", "x").await;
+    }
+    wait_for_status(world.hooks(), |status| status.summary.totals.parked == 1).await;
+    let totals = world.hooks().status()[0].summary.totals;
+    assert_eq!((totals.acknowledged, totals.delivered, totals.pending()), (4, 3, 0));
+    let parked = loop {
+        let parked = world.hooks().parked(&default(), None, 10).await.expect("parked");
+        if !parked.is_empty() {
+            break parked;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((parked[0].row.seq, parked[0].row.status), (2, 422));
+    world.stop().await;
+    world.start();
+    wait_for_status(world.hooks(), |status| status.summary.totals.parked == 1).await;
+    receiver.rule(|_| Reply::ok());
+    let replay = Replay { what: What::Parked, to: None, per_s: NonZeroU32::new(100).expect("rate") };
+    let done = world.hooks().replay(&default(), &replay, &mut |_| {}).await.expect("replay");
+    assert_eq!(done.requeued, 1);
+    wait_for_status(world.hooks(), |status| status.summary.totals.delivered == 4).await;
+    assert_eq!(world.hooks().status()[0].summary.totals.parked, 0);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_trail_says_why_a_message_fired_or_not() {
+    let receiver = Receiver::start().await;
+    receiver.rule(|got| if got.seq() == 1 { Reply::status(500) } else { Reply::ok() });
+    let mut silent = endpoint(&receiver.url("/"));
+    (silent.id, silent.commands) = (EndpointId("silent".into()), Vec::new());
+    let mut world = World::new(vec![endpoint(&receiver.url("/")), silent]).await;
+    world.say("r", "x").await;
+    receiver.wait_for(2).await;
+    let room = RoomKey { app: APP, room: RoomId::new("r").expect("room") };
+    let trail = world.hooks().trail(&room, MsgSeq(1)).await.expect("trail");
+    let [owed, silent] = &trail.endpoints[..] else { panic!("two endpoints") };
+    assert!(owed.owed.is_ok());
+    assert!(matches!(owed.state, Some(TrailState::Listed(Listed::Pending { .. }))), "{:?}", owed.state);
+    assert_eq!(owed.attempts[0].status, Some(500));
+    assert!(owed.attempts[0].phases.total >= owed.attempts[0].phases.first_byte);
+    assert_eq!(silent.owed, Err(roomhook_hooks::plan::WhyNot::SwitchedOff));
+    assert!(world.hooks().trail(&room, MsgSeq(2)).await.is_err());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_receiver_can_pull_what_it_missed_by_cursor() {
+    let mut world = World::new(vec![endpoint("http://127.0.0.1:1/")]).await;
+    for _ in 0..5 {
+        world.say("a", "x").await;
+        world.say("b", "x").await;
+    }
+    wait_for_status(world.hooks(), |status| status.summary.totals.acknowledged == 10).await;
+    let (mut seen, mut cursor) = (Vec::new(), None);
+    loop {
+        let (events, next) = world.hooks().events(&default(), cursor.as_ref(), 3).await.expect("events");
+        if events.is_empty() {
+            break;
+        }
+        seen.extend(events);
+        let text = next.to_string();
+        cursor = Some(text.parse().expect("cursor"));
+    }
+    assert_eq!(seen.len(), 10);
+    let of_a: Vec<u64> = seen.iter().filter(|event| event.room.ends_with(b"a")).map(|event| event.seq).collect();
+    assert_eq!(of_a, [1, 2, 3, 4, 5]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_name_endpoints_and_add_up() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(vec![endpoint(&receiver.url("/"))]).await;
+    world.say("r", "x").await;
+    wait_for_status(world.hooks(), |status| status.summary.totals.delivered == 1).await;
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &world.registry).expect("metrics");
+    for line in [
+        r#"webhook_acknowledged_total{app="1400000001",endpoint="default"} 1"#,
+        r#"webhook_delivered_total{app="1400000001",endpoint="default"} 1"#,
+        r#"webhook_pending{app="1400000001",endpoint="default"} 0"#,
+        r#"webhook_attempts_total{app="1400000001",endpoint="default",outcome="acknowledged"} 1"#,
+        r#"webhook_delivery_latency_seconds_count{app="1400000001",endpoint="default"} 1"#,
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    assert!(!text.contains(r#""r""#), "rooms are no labels");
+    world.stop().await;
+}
