@@ -23,6 +23,8 @@ mod sender;
 mod shared;
 mod start;
 
+pub mod gate;
+
 mod handle;
 mod inspect;
 mod replay;

@@ -4,6 +4,7 @@ mod addresses;
 mod changes;
 mod delivery;
 mod engine_rig;
+mod gate;
 mod laws;
 mod misbehaving;
 mod receiver;

@@ -1,0 +1,383 @@
+//! The gate of one app: its endpoint's settings, its lines, its connections. Nothing of it is shared with another app.
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use roomhook_protocol::webhook::{BeforeSendMsg, CommandWord, SendMsgException};
+use roomhook_room::{AppId, Draft, Endpoint, GateFailure, RoomKey, UserId};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
+
+use super::{
+    Asked, Decision, Failure, Judged, World,
+    errand::{self, Errand},
+    judge::{dropped, judge},
+    line::{Bounds, Lines, Place, Stuck},
+    record::Ring,
+    telemetry::AppMetrics,
+};
+use crate::{
+    http::{BODY_BYTES_MAX, Channel, KEPT_BYTES, Report, SendError},
+    plan,
+    settings::{Letter, Settings},
+};
+
+/// `Type` in bodies: every room is a live room.
+const GROUP_TYPE: &str = "Live";
+
+/// Whether an endpoint has anything to do with the gate.
+pub(super) fn is_wanted(endpoint: &Endpoint) -> bool {
+    is_on(endpoint, CommandWord::GroupBeforeSendMsg) || is_on(endpoint, CommandWord::GroupSendMsgException)
+}
+
+fn is_on(endpoint: &Endpoint, word: CommandWord) -> bool {
+    endpoint.commands.iter().any(|command| command == word.as_str())
+}
+
+pub(super) struct Moderator {
+    core: Arc<Core>,
+    errands: mpsc::Sender<Errand>,
+}
+
+/// What questions and errands share.
+pub(super) struct Core {
+    app: AppId,
+    world: World,
+    live: ArcSwap<Live>,
+    lines: Arc<Lines>,
+    /// Idle connections, at most one for each permit.
+    idle: Mutex<Vec<Box<dyn Channel>>>,
+    ring: Mutex<Ring>,
+    pub(super) metrics: AppMetrics,
+}
+
+/// What the endpoint's settings say now.
+pub(super) struct Live {
+    settings: Settings,
+    asks: bool,
+    reports: bool,
+    shadow: bool,
+    failure: GateFailure,
+    timeout: Duration,
+    concurrency: usize,
+    permits: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Moderator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Moderator").field("app", &self.core.app).finish_non_exhaustive()
+    }
+}
+
+impl Live {
+    fn new(endpoint: Arc<Endpoint>, world: &World, previous: Option<&Self>) -> Self {
+        let config = &world.config;
+        let own = endpoint.concurrency.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+        let concurrency = config.concurrency.get().min(own.unwrap_or(usize::MAX));
+        let permits = previous.filter(|previous| previous.concurrency == concurrency);
+        let (asks, reports) =
+            (is_on(&endpoint, CommandWord::GroupBeforeSendMsg), is_on(&endpoint, CommandWord::GroupSendMsgException));
+        let (shadow, failure) =
+            (endpoint.gate_shadow.unwrap_or(config.shadow), endpoint.gate_failure.unwrap_or(config.failure));
+        let settings = Settings::new(endpoint, &world.hooks, &world.roots, previous.map(|previous| &previous.settings));
+        Self {
+            timeout: settings.timeout().min(config.timeout),
+            permits: permits.map_or_else(|| Arc::new(Semaphore::new(concurrency)), |live| live.permits.clone()),
+            settings,
+            asks,
+            reports,
+            shadow,
+            failure,
+            concurrency,
+        }
+    }
+}
+
+impl Moderator {
+    /// Call it within a runtime.
+    pub(super) fn start(endpoint: Arc<Endpoint>, world: &World) -> Self {
+        let config = &world.config;
+        let bounds = Bounds {
+            waiting_max: config.waiting_max,
+            sender_waiting_max: config.sender_waiting_max,
+            wait_max: config.wait_max,
+        };
+        let app = endpoint.app;
+        let metrics = world.metrics.of(app);
+        let core = Arc::new(Core {
+            app,
+            live: ArcSwap::from_pointee(Live::new(endpoint, world, None)),
+            lines: Arc::new(Lines::new(bounds, metrics.waiting.clone())),
+            idle: Mutex::default(),
+            ring: Mutex::default(),
+            metrics,
+            world: world.clone(),
+        });
+        let (errands, waiting) = mpsc::channel(config.errands_max.max(1));
+        // Ends with the last sender, that is with this moderator. What it carries may be lost, so nobody watches it.
+        tokio::spawn(errand::run(core.clone(), waiting, config.concurrency.get()));
+        Self { core, errands }
+    }
+
+    /// Takes over changed settings, for all that is asked from now on.
+    pub(super) fn configure(&self, endpoint: &Arc<Endpoint>, world: &World) {
+        let live = self.core.live.load();
+        if live.settings.endpoint != *endpoint {
+            self.core.live.store(Arc::new(Live::new(endpoint.clone(), world, Some(&live))));
+        }
+    }
+
+    /// Whether the endpoint's room filter lets this room in.
+    pub(super) fn covers(&self, room: &RoomKey) -> bool {
+        room.room.as_str().starts_with(&self.core.live.load().settings.endpoint.room_prefix)
+    }
+
+    pub(super) fn asks(&self) -> bool {
+        self.core.live.load().asks
+    }
+
+    pub(super) fn is_shadow(&self) -> bool {
+        self.core.live.load().shadow
+    }
+
+    pub(super) fn recent(&self) -> Vec<Asked> {
+        self.core.ring.lock().recent()
+    }
+
+    pub(super) async fn wait_in_line(&self, from: &UserId) -> Result<Place, Stuck> {
+        let place = self.core.lines.wait(from).await;
+        if matches!(place, Err(Stuck::BySender)) {
+            self.core.metrics.floods.inc();
+        }
+        place
+    }
+
+    /// Asks, and acts by the answer. `until`: how long it may wait for a connection.
+    pub(super) async fn ask(&self, room: &RoomKey, draft: &Draft, until: Instant) -> Decision {
+        let live = self.core.live.load_full();
+        self.core.ask(&live, room, draft, until, false).await
+    }
+
+    /// Asks in shadow mode, at some time soon.
+    pub(super) fn watch(&self, room: &RoomKey, draft: &Draft) {
+        self.run(|| Errand::Watch { room: room.clone(), draft: Box::new(draft.clone()) });
+    }
+
+    /// Gives up on a message without having asked.
+    pub(super) fn undecided(&self, room: &RoomKey, draft: &Draft, failure: Failure) -> Decision {
+        let live = self.core.live.load();
+        self.core.settle(&live, room, draft, Instant::now(), Err(failure), false)
+    }
+
+    pub(super) fn not_sent(&self, room: &RoomKey, draft: &Draft, code: i32, info: &str) {
+        let live = self.core.live.load();
+        if !live.reports {
+            return;
+        }
+        let queued = self.run(|| {
+            let at = self.core.now();
+            let mut body = Vec::new();
+            SendMsgException {
+                group_id: room.room.as_str(),
+                group_type: GROUP_TYPE,
+                from_account: draft.from.as_str(),
+                operator_account: draft.operator.as_str(),
+                random: draft.random,
+                msg_body: &draft.body,
+                cloud_custom_data: &draft.custom_data,
+                error_code: code,
+                error_info: info,
+                event_time_ms: at,
+            }
+            .write_json(plan::style(&live.settings.endpoint), &mut body);
+            Errand::Report(Letter {
+                webhook_id: format!("unsent_{}_{}_{at}", self.core.app, draft.msg_id),
+                command: CommandWord::GroupSendMsgException.as_str(),
+                origin: Some(draft.origin),
+                attempt: 1,
+                body: Bytes::from(body),
+                timeout: live.timeout,
+                kept_bytes: KEPT_BYTES,
+            })
+        });
+        if !queued {
+            self.core.metrics.exception("dropped");
+        }
+    }
+
+    /// Queues an errand, if there is room. False when there is none.
+    fn run(&self, errand: impl FnOnce() -> Errand) -> bool {
+        let Ok(slot) = self.errands.try_reserve() else {
+            self.core.metrics.errands_dropped.inc();
+            return false;
+        };
+        slot.send(errand());
+        self.core.metrics.errands.inc();
+        true
+    }
+}
+
+impl Core {
+    fn now(&self) -> u64 {
+        (self.world.clock)().0
+    }
+
+    pub(super) fn wait_max(&self) -> Duration {
+        self.world.config.wait_max
+    }
+
+    pub(super) fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+
+    /// Asks and says what becomes of the message (in shadow mode: what would have).
+    pub(super) async fn ask(
+        &self,
+        live: &Live,
+        room: &RoomKey,
+        draft: &Draft,
+        until: Instant,
+        shadow: bool,
+    ) -> Decision {
+        let started = Instant::now();
+        let result = self.question(live, room, draft, until).await;
+        self.metrics.seconds.observe(started.elapsed().as_secs_f64());
+        self.settle(live, room, draft, started, result, shadow)
+    }
+
+    async fn question(&self, live: &Live, room: &RoomKey, draft: &Draft, until: Instant) -> Result<Judged, Failure> {
+        let permit = tokio::time::timeout_at(until, live.permits.acquire()).await;
+        let Ok(Ok(_permit)) = permit else { return Err(Failure::Overloaded) };
+        let at = self.now();
+        let msg_id = draft.msg_id.to_string();
+        let mut body = Vec::new();
+        BeforeSendMsg {
+            group_id: room.room.as_str(),
+            group_type: GROUP_TYPE,
+            from_account: draft.from.as_str(),
+            operator_account: draft.operator.as_str(),
+            random: draft.random,
+            msg_id: &msg_id,
+            msg_body: &draft.body,
+            cloud_custom_data: &draft.custom_data,
+            event_time_ms: at,
+        }
+        .write_json(plan::style(&live.settings.endpoint), &mut body);
+        let letter = Letter {
+            webhook_id: format!("before_{}_{msg_id}_{at}", self.app),
+            command: CommandWord::GroupBeforeSendMsg.as_str(),
+            origin: Some(draft.origin),
+            attempt: 1,
+            body: Bytes::from(body),
+            timeout: live.timeout,
+            // All of it: here the answer decides.
+            kept_bytes: BODY_BYTES_MAX,
+        };
+        let report = {
+            let _asking = Asking::new(&self.metrics);
+            self.post(live, letter, at).await
+        };
+        let result = judge(&report, draft, &self.world.config.limits);
+        self.note_health(&result);
+        result
+    }
+
+    /// One exchange over an idle connection, or a new one. Cancel safe: the connection is dropped.
+    pub(super) async fn post(&self, live: &Live, letter: Letter, at: u64) -> Report {
+        let request = match live.settings.post(letter, None, at) {
+            Ok(request) => request,
+            Err(reason) => return Report::failed(SendError::Settings(reason)),
+        };
+        let idle = self.idle.lock().pop();
+        let mut channel = idle.unwrap_or_else(|| self.world.transport.channel());
+        let report = channel.send(&request).await;
+        let mut idle = self.idle.lock();
+        if idle.len() < live.concurrency {
+            idle.push(channel);
+        }
+        report
+    }
+
+    pub(super) async fn report(&self, letter: Letter) {
+        let report = self.post(&self.live(), letter, self.now()).await;
+        self.metrics.exception(if report.is_acknowledged() { "sent" } else { "failed" });
+    }
+
+    /// Tells people when verdicts stop coming and when they come again, once each.
+    fn note_health(&self, result: &Result<Judged, Failure>) {
+        let failing = match result {
+            Ok(_) | Err(Failure::Replacement(_)) => None,
+            Err(failure) => Some(failure),
+        };
+        let failed_before = self.lines.endpoint_fails.swap(failing.is_some(), Ordering::Relaxed);
+        match failing {
+            Some(failure) if !failed_before => {
+                tracing::warn!(app = self.app.0, error = %failure, "the before-send gate gets no verdict");
+            }
+            None if failed_before => tracing::info!(app = self.app.0, "the before-send gate gets verdicts again"),
+            _ => {}
+        }
+    }
+
+    fn settle(
+        &self,
+        live: &Live,
+        room: &RoomKey,
+        draft: &Draft,
+        started: Instant,
+        result: Result<Judged, Failure>,
+        shadow: bool,
+    ) -> Decision {
+        let decision = match &result {
+            Ok(judged) => {
+                let count = self.metrics.verdict(judged.kind(), shadow);
+                if let Some(code) = judged.undocumented
+                    && count.is_power_of_two()
+                {
+                    tracing::warn!(
+                        app = self.app.0,
+                        code,
+                        count,
+                        "the moderator answers with an ErrorCode that means nothing; it counts as a refusal"
+                    );
+                }
+                judged.decision.clone()
+            }
+            Err(failure) => {
+                self.metrics.failure(failure.kind());
+                match live.failure {
+                    GateFailure::Pass => Decision::Allow,
+                    GateFailure::Drop => dropped(),
+                }
+            }
+        };
+        let (at, took) = (self.now(), started.elapsed());
+        let asked = Asked::new(room, draft.msg_id.to_string(), at, took, &result, &decision, shadow);
+        self.ring.lock().push(asked);
+        decision
+    }
+}
+
+/// Counts a question in flight, also when it is cancelled.
+struct Asking<'a>(&'a AppMetrics);
+
+impl<'a> Asking<'a> {
+    fn new(metrics: &'a AppMetrics) -> Self {
+        metrics.asking.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.asking.dec();
+    }
+}
