@@ -204,9 +204,14 @@ async fn fill(options: &Arc<Options>) {
 }
 
 async fn open(options: &Arc<Options>) {
-    let begun = Instant::now();
+    let (begun, cpu) = (Instant::now(), cpu_time());
     let store = DiskLog::open(options.config.clone()).expect("open");
-    println!("opened in {} ms, {}", begun.elapsed().as_millis(), memory());
+    println!(
+        "opened in {} ms with {} ms CPU, {}",
+        begun.elapsed().as_millis(),
+        (cpu_time() - cpu).as_millis(),
+        memory()
+    );
     let key = record(options, 0).key;
     for round in 0..3 {
         let begun = Instant::now();

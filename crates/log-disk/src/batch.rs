@@ -8,7 +8,7 @@ use roomhook_log::{AppendError, Claim, Epoch, Key, LogId, Lsn, NewRecord, NodeId
 use tokio::sync::oneshot;
 
 use crate::{
-    codec::{chunk_len, encode_chunk, event_key, index_key},
+    codec::{chunk_len, chunk_offset, encode_chunk, encode_offsets, event_key, index_key},
     engine::Engine,
     segments::{Segment, SegmentRow},
 };
@@ -184,25 +184,36 @@ impl Batch {
 
     fn add_records(&mut self, records: Vec<NewRecord>) {
         let mut rest = &records[..];
-        let mut first = self.position.next;
+        let start = self.position.next;
+        let mut first = start;
+        let mut found: Vec<(&Key, u16)> = Vec::with_capacity(records.len());
         while !rest.is_empty() {
             let (chunk, after) = rest.split_at(chunk_len(rest));
             let stored = encode_chunk(first, self.position.epoch, chunk);
             self.record_bytes += stored.len() as u64;
             self.fjall.insert(&self.segment.events, event_key(first), stored);
-            self.index(chunk, first);
+            let offset = chunk_offset(start, first);
+            found.extend(chunk.iter().map(|record| (&record.key, offset)));
             first = Lsn(first.0 + chunk.len() as u64);
             rest = after;
+        }
+        // The engine's cost is per entry, so there is one for each key of an append, not of a chunk.
+        found.sort_unstable();
+        found.dedup();
+        for of_key in found.chunk_by(|a, b| a.0 == b.0) {
+            let Some((key, _)) = of_key.first() else { continue };
+            let offsets = encode_offsets(of_key.iter().map(|(_, offset)| *offset));
+            self.fjall.insert(&self.segment.index, index_key(key, start), offsets);
         }
         if records.is_empty() {
             return;
         }
-        let (start, epoch) = (self.position.next.0, self.position.epoch);
+        let epoch = self.position.epoch;
         self.position.next = first;
         self.position.newest_at_ms =
             records.iter().map(|record| record.at_ms).fold(self.position.newest_at_ms, u64::max);
         // The one allocation that readers share.
-        let durable = (start..).zip(records).map(|(lsn, NewRecord { key, at_ms, payload })| Record {
+        let durable = (start.0..).zip(records).map(|(lsn, NewRecord { key, at_ms, payload })| Record {
             lsn: Lsn(lsn),
             epoch,
             key,
@@ -210,16 +221,6 @@ impl Batch {
             payload,
         });
         self.records.push(durable.collect());
-    }
-
-    /// One entry for each key of a chunk.
-    fn index(&mut self, chunk: &[NewRecord], first: Lsn) {
-        let mut keys: Vec<&Key> = chunk.iter().map(|record| &record.key).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        for key in keys {
-            self.fjall.insert(&self.segment.index, index_key(key, first), Bytes::new());
-        }
     }
 
     /// Puts the rows in; call once, before the commit.

@@ -8,7 +8,8 @@
 //! record  at_ms u64 | key length u16 | payload length u32 | key | payload           (numbers little endian)
 //!
 //! events  first u64 (big endian)                           -> chunk
-//! index   key length u16 (big endian) | key | first u64 BE -> nothing: this chunk has records of this key
+//! index   key length u16 (big endian) | key | first u64 BE -> u16 offsets (little endian): the append that starts at
+//!         `first` has records of this key in the chunks that start at these offsets from it
 //! ```
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -146,9 +147,26 @@ pub(crate) fn index_key(key: &Key, first: Lsn) -> Bytes {
 }
 
 /// `None` when the bytes are not an index key.
-pub(crate) fn parse_index_key(stored: &[u8]) -> Option<Lsn> {
+fn parse_index_key(stored: &[u8]) -> Option<Lsn> {
     let (_, first) = stored.split_last_chunk::<8>()?;
     Some(Lsn(u64::from_be_bytes(*first)))
+}
+
+/// Where a chunk of an append starts, from the start of the append: appends are far shorter than this can tell.
+pub(crate) fn chunk_offset(append: Lsn, chunk: Lsn) -> u16 {
+    u16::try_from(chunk.0 - append.0).unwrap_or(u16::MAX)
+}
+
+pub(crate) fn encode_offsets(offsets: impl Iterator<Item = u16>) -> Vec<u8> {
+    offsets.flat_map(u16::to_le_bytes).collect()
+}
+
+/// Positions of the chunks that an index entry names, newest first. `None` when the bytes are no index entry.
+pub(crate) fn parse_index_entry(key: &[u8], offsets: &[u8]) -> Option<Vec<Lsn>> {
+    let append = parse_index_key(key)?;
+    let (offsets, odd) = offsets.as_chunks::<2>();
+    let chunks = offsets.iter().rev().map(|offset| append.0.checked_add(u16::from_le_bytes(*offset).into()).map(Lsn));
+    if odd.is_empty() { chunks.collect() } else { None }
 }
 
 #[cfg(test)]
@@ -210,7 +228,7 @@ mod tests {
             with_crc.extend(crc32c::crc32c(&stored).to_le_bytes());
             for bytes in [stored, with_crc] {
                 let _ = decode_chunk(&Bytes::from(bytes.clone()), Lsn(1));
-                let _ = (parse_event_key(&bytes), parse_index_key(&bytes));
+                let _ = (parse_event_key(&bytes), parse_index_entry(&bytes, &bytes));
             }
         }
 
@@ -225,6 +243,15 @@ mod tests {
             prop_assert!(!between, "no other key lies between");
             prop_assert_eq!(parse_index_key(&other), Some(Lsn(z)));
         }
+    }
+
+    #[test]
+    fn an_index_entry_names_its_chunks_newest_first() {
+        let key = index_key(&Key(Bytes::from_static(b"k")), Lsn(100));
+        let offsets = encode_offsets([0, 22, 4_000].into_iter());
+        assert_eq!(parse_index_entry(&key, &offsets), Some(vec![Lsn(4_100), Lsn(122), Lsn(100)]));
+        assert_eq!(parse_index_entry(&key, &offsets[..3]), None);
+        assert_eq!(parse_index_entry(b"short", &offsets), None);
     }
 
     #[test]

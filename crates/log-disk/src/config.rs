@@ -45,7 +45,8 @@ pub struct DiskConfig {
 
     /// Appends are refused as full when less than this is free.
     pub free_bytes_min: u64,
-    /// How much of each log's end is checked record by record at the start.
+    /// How much of each log's end is checked record by record at the start. Only what fjall had not written out of its
+    /// memtables can be lost in silence: about four of them.
     pub verify_bytes: u64,
 
     /// Recent batches kept in memory, per log.
@@ -71,7 +72,7 @@ impl Default for DiskConfig {
             segment_bytes: 128 << 20,
             segment_records: 300_000,
             free_bytes_min: 256 << 20,
-            verify_bytes: 64 << 20,
+            verify_bytes: 32 << 20,
             tail: TailLimits::default(),
             cache_bytes: 16 << 20,
             memtable_bytes: 8 << 20,

@@ -18,6 +18,8 @@ const JOURNAL_BYTES: u64 = 64 << 20;
 /// Open files per database; all databases together stay far below the usual limit of 1,024.
 const OPEN_FILES: usize = 64;
 const BLOCK_BYTES: u32 = 8 << 10;
+/// Index entries are tiny, and each takes several times its size in memory: their memtable is a part of the events'.
+const INDEX_MEMTABLE_SHARE: u64 = 4;
 /// Memtables of keyspaces that are written to now and then.
 const QUIET_MEMTABLE_BYTES: u64 = 2 << 20;
 
@@ -53,17 +55,18 @@ pub(crate) fn rows_keyspace(db: &Database, name: &str, config: &DiskConfig) -> f
 pub(crate) fn segment_keyspaces(db: &Database, id: u32, config: &DiskConfig) -> fjall::Result<(Keyspace, Keyspace)> {
     let compression = if config.compress { CompressionType::Lz4 } else { CompressionType::None };
     // Entries of both are found by range or are known to be there: filters would only cost memory.
-    let options = || {
+    let options = |memtable| {
         KeyspaceCreateOptions::default()
-            .max_memtable_size(config.memtable_bytes)
+            .max_memtable_size(memtable)
             .manual_journal_persist(true)
             .filter_policy(FilterPolicy::disabled())
             .expect_point_read_hits(true)
             .data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES))
     };
-    let events =
-        db.keyspace(&events_name(id), || options().data_block_compression_policy(CompressionPolicy::all(compression)))?;
-    let index = db.keyspace(&index_name(id), options)?;
+    let events = db.keyspace(&events_name(id), || {
+        options(config.memtable_bytes).data_block_compression_policy(CompressionPolicy::all(compression))
+    })?;
+    let index = db.keyspace(&index_name(id), || options(config.memtable_bytes / INDEX_MEMTABLE_SHARE))?;
     Ok((events, index))
 }
 

@@ -7,7 +7,7 @@ use fjall::Keyspace;
 use roomhook_log::{Key, LogId, Lsn, ReadError, Record, prefix_within_limits};
 
 use crate::{
-    codec::{ChunkError, decode_chunk, event_key, index_key, parse_event_key, parse_index_key},
+    codec::{ChunkError, decode_chunk, event_key, index_key, parse_event_key, parse_index_entry},
     engine::Engine,
     segments::Segment,
 };
@@ -86,17 +86,19 @@ impl Engine {
         found: &mut Vec<Record>,
     ) -> Result<(), ReadError> {
         for entry in segment.index.range(index_key(key, Lsn(0))..index_key(key, before)).rev() {
-            if found.len() >= limit {
-                break;
-            }
-            let entry = entry.key().map_err(read_error(self.log))?;
-            let first = parse_index_key(&entry)
+            let (entry, offsets) = entry.into_inner().map_err(read_error(self.log))?;
+            let chunks = parse_index_entry(&entry, &offsets)
                 .ok_or_else(|| corrupt(self.log, segment.first, "the index is damaged".to_owned()))?;
-            let stored = segment.events.get(event_key(first)).map_err(read_error(self.log))?;
-            let stored = stored.ok_or_else(|| corrupt(self.log, first, "it is missing".to_owned()))?;
-            let chunk = self.decode(&event_key(first), stored.into(), first)?;
-            let wanted = chunk.into_iter().rev().filter(|record| record.lsn < before && record.key == *key);
-            found.extend(wanted.take(limit - found.len()));
+            for first in chunks.into_iter().filter(|first| *first < before) {
+                if found.len() >= limit {
+                    return Ok(());
+                }
+                let stored = segment.events.get(event_key(first)).map_err(read_error(self.log))?;
+                let stored = stored.ok_or_else(|| corrupt(self.log, first, "it is missing".to_owned()))?;
+                let chunk = self.decode(&event_key(first), stored.into(), first)?;
+                let wanted = chunk.into_iter().rev().filter(|record| record.lsn < before && record.key == *key);
+                found.extend(wanted.take(limit - found.len()));
+            }
         }
         Ok(())
     }

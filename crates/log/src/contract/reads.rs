@@ -9,7 +9,7 @@ use super::{
 use crate::{
     api::Log,
     error::ReadError,
-    types::{Lsn, Record},
+    types::{Lsn, NewRecord, Record},
 };
 
 pub(super) async fn all(factory: &dyn Factory) {
@@ -18,6 +18,7 @@ pub(super) async fn all(factory: &dyn Factory) {
     a_reader_that_stops_waiting_loses_nothing(factory).await;
     a_reader_may_wait_for_the_future(factory).await;
     the_newest_records_of_a_key(factory).await;
+    the_newest_records_inside_large_appends(factory).await;
     what_was_trimmed_is_told(factory).await;
 }
 
@@ -125,6 +126,34 @@ async fn the_newest_records_of_a_key(factory: &dyn Factory) {
         paged.splice(0..0, page);
     }
     assert_eq!(texts(&paged), all, "pages join without a seam");
+}
+
+async fn the_newest_records_inside_large_appends(factory: &dyn Factory) {
+    let store = factory.create().await;
+    let mut owner = claim(&store, LOG).await;
+    // Four appends of 300 records in which three keys take turns; `c` only in the middle of each.
+    let name = |n: u64| if (100..110).contains(&n) { "c" } else { ["a", "b"][(n % 2) as usize] };
+    let long = "x".repeat(200);
+    let mut all = Vec::new();
+    for round in 0..4 {
+        let batch: Vec<_> = (0..300)
+            .map(|n| NewRecord { payload: format!("{round}/{n} {long}").into(), ..record(name(n), n) })
+            .collect();
+        all.extend(batch.iter().map(|record| (record.key.clone(), record.payload.clone())));
+        append(&store, &mut owner, batch).await;
+    }
+    for key_name in ["a", "b", "c"] {
+        for before in [2, 3, 50, 102, 108, 301, 302, 303, 407, 700, 1_201, 5_000] {
+            for limit in [1, 7, 1_000] {
+                let found = store.last(LOG, &key(key_name), Lsn(before), limit).await.expect("last");
+                let older = (2..before).zip(&all).filter(|(_, (key, _))| key.0 == key_name);
+                let mut expected: Vec<_> = older.map(|(lsn, (_, payload))| (Lsn(lsn), payload.clone())).collect();
+                expected.drain(..expected.len().saturating_sub(limit));
+                let found: Vec<_> = found.into_iter().map(|record| (record.lsn, record.payload)).collect();
+                assert!(found == expected, "the last {limit} of {key_name} before {before}");
+            }
+        }
+    }
 }
 
 async fn what_was_trimmed_is_told(factory: &dyn Factory) {
