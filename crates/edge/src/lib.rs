@@ -12,6 +12,8 @@ mod services;
 
 pub mod rest;
 
+pub mod realtime;
+
 pub mod admin;
 mod doors;
 

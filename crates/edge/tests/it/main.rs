@@ -5,4 +5,5 @@ mod world;
 mod admin;
 mod auth;
 mod listener;
+mod realtime;
 mod rest;

@@ -22,6 +22,7 @@ use roomhook_edge::{
     auth::{Authenticator, CacheLimits},
     listener::{self, Drained, Listener},
     publish::{Gate, Publisher},
+    realtime::{self, Realtime},
     rest::{self, Rest},
     telemetry::{AuthMetrics, ListenerMetrics, RestMetrics},
 };
@@ -50,6 +51,7 @@ pub(crate) struct Options {
     pub(crate) listener: listener::Config,
     pub(crate) backend_timeout: Duration,
     pub(crate) shard: roomhook_shard::Config,
+    pub(crate) realtime: realtime::Config,
 }
 
 impl Default for Options {
@@ -59,6 +61,11 @@ impl Default for Options {
             listener: listener::Config::default(),
             backend_timeout: Duration::from_secs(30),
             shard: roomhook_shard::Config::default(),
+            realtime: realtime::Config {
+                close_timeout: Duration::from_millis(200),
+                shutdown_spread: Duration::ZERO,
+                ..realtime::Config::default()
+            },
         }
     }
 }
@@ -68,6 +75,7 @@ pub(crate) struct World {
     pub(crate) log: MemoryLog,
     pub(crate) services: Services,
     pub(crate) rest: Arc<Rest>,
+    pub(crate) realtime: Realtime,
     now_ms: Arc<AtomicU64>,
     registry: Registry,
     shards: Shards,
@@ -122,9 +130,10 @@ impl World {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), options.listener, metrics).unwrap();
         let addr = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let doors = Doors::new(Arc::clone(&rest), axum::Router::new());
+        let realtime = Realtime::start(services.clone(), options.realtime, &mut registry).await.unwrap();
+        let doors = Doors::new(Arc::clone(&rest), realtime.router());
         let served = tokio::spawn(listener.serve(doors, async { stopped.await.unwrap_or_default() }));
-        Self { addr, log, services, rest, now_ms, registry, shards, stop, served }
+        Self { addr, log, services, rest, realtime, now_ms, registry, shards, stop, served }
     }
 
     /// With a room called `lobby` and the accounts `ann` and `bob`.
@@ -188,6 +197,7 @@ impl World {
     pub(crate) async fn stop(self) -> Drained {
         self.stop.send(()).unwrap();
         let drained = self.served.await.unwrap();
+        self.realtime.shutdown().await;
         self.shards.shutdown().await;
         drained
     }

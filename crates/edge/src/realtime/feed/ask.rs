@@ -1,0 +1,183 @@
+//! What connections ask of a feed, and what becomes of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use roomhook_centrifuge::{Error, ReplyBody, codes};
+use roomhook_room::RoomKey;
+use roomhook_shard::{Range, shard_of};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use super::{
+    ASKS_MAX, Feed, Loaded, history, presence,
+    room::{Admission, Effect},
+};
+use crate::realtime::{
+    conn::{Conn, ConnId},
+    session::{HistoryQuery, Join},
+};
+
+/// Something asked of a feed. One channel for all, so that a join after a leave is taken after it.
+#[derive(Debug)]
+pub(crate) enum Ask {
+    Join { key: RoomKey, waiter: Waiter },
+    Leave { key: RoomKey, conn: ConnId },
+    Members { key: RoomKey, reply: oneshot::Sender<Result<ReplyBody, Error>> },
+    Count { key: RoomKey, reply: oneshot::Sender<Result<ReplyBody, Error>> },
+    History { key: RoomKey, conn: Arc<Conn>, id: u32, query: HistoryQuery, reply: history::Reply },
+}
+
+/// Somebody who wants to be in a room.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) conn: Arc<Conn>,
+    pub(crate) join: Join,
+    pub(crate) done: oneshot::Sender<Result<(), Error>>,
+}
+
+impl Waiter {
+    pub(super) fn refuse(self, error: impl Into<Error>) {
+        // Whoever is gone needs no answer.
+        let _ = self.done.send(Err(error.into()));
+    }
+}
+
+/// The way to the feeds of all shards.
+#[derive(Clone, Debug)]
+pub(crate) struct Feeds(Arc<[mpsc::Sender<Ask>]>);
+
+impl Feeds {
+    pub(crate) fn new(shards: u16) -> (Self, Vec<mpsc::Receiver<Ask>>) {
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..shards).map(|_| mpsc::channel(ASKS_MAX)).unzip();
+        (Self(senders.into()), receivers)
+    }
+
+    /// Asks the feed of the room's shard; waits while too much waits there. `Err`: the server is stopping.
+    pub(crate) async fn ask(&self, room: &RoomKey, ask: Ask) -> Result<(), Error> {
+        let shards = u16::try_from(self.0.len()).unwrap_or(u16::MAX);
+        let feed = self.0.get(usize::from(shard_of(room, shards).0));
+        let feed = feed.ok_or_else(|| Error::from(codes::error::INTERNAL))?;
+        feed.send(ask).await.map_err(|_| codes::error::INTERNAL.into())
+    }
+}
+
+impl Feed {
+    pub(super) async fn take_ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Join { key, waiter } => {
+                let log_key = key.to_bytes();
+                let deps = Arc::clone(&self.deps);
+                let admission = self.room_mut(&key).admit(waiter, &deps, false);
+                self.settle(&log_key, admission).await;
+            }
+            Ask::Leave { key, conn } => self.leave(&key, conn).await,
+            Ask::Members { key, reply } => {
+                let answer =
+                    self.answer(&key, |room, deps| presence::members(room, deps.settings.presence_members_max));
+                let _ = reply.send(answer);
+            }
+            Ask::Count { key, reply } => {
+                let answer = self.answer(&key, |room, _| Ok(presence::count(room)));
+                let _ = reply.send(answer);
+            }
+            Ask::History { key, conn, id, query, reply } => self.history(&key, &conn, id, &query, reply),
+        }
+    }
+
+    /// Only members ask, so the room is in memory unless it just ended.
+    fn answer(
+        &self,
+        key: &RoomKey,
+        answer: impl FnOnce(&super::Room, &super::Deps) -> Result<ReplyBody, Error>,
+    ) -> Result<ReplyBody, Error> {
+        match self.rooms.get(&key.to_bytes()) {
+            Some(room) => answer(room, &self.deps),
+            None => Err(codes::error::PERMISSION_DENIED.into()),
+        }
+    }
+
+    /// Carries out what a room said about a join.
+    async fn settle(&mut self, log_key: &Bytes, admission: Admission) {
+        match admission {
+            Admission::Waits => {}
+            Admission::Refused(waiter, error) => waiter.refuse(error),
+            Admission::ReadLog { before } => {
+                let Some(room) = self.rooms.get(log_key) else { return };
+                let (no, key, channel) = (room.no(), room.key().clone(), room.channel().to_owned());
+                let (deps, log_key) = (Arc::clone(&self.deps), log_key.clone());
+                self.loads.spawn(async move {
+                    let limit = deps.settings.ring.reply_messages_max;
+                    let messages = history::read(&deps, &key, &channel, Range::Before(before), limit).await;
+                    Loaded::Older { key: log_key, no, messages: messages.unwrap_or_default() }
+                });
+            }
+            Admission::In(job, waiter) => {
+                let lane = waiter.conn.lane();
+                self.to_lane(lane, job).await;
+                self.tell_coming(log_key, &waiter.conn).await;
+                // If the connection ended meanwhile its farewell is already on the way here.
+                let _ = waiter.done.send(Ok(()));
+            }
+        }
+    }
+
+    async fn leave(&mut self, key: &RoomKey, conn: ConnId) {
+        let log_key = key.to_bytes();
+        let Some(room) = self.rooms.get_mut(&log_key) else { return };
+        let Some(member) = room.remove(conn, Instant::now(), &self.deps.metrics) else { return };
+        let no = room.no();
+        self.to_lane(member.lane(), crate::realtime::lane::Job::Leave { room: no, conn }).await;
+        self.tell_going(&log_key, &member).await;
+    }
+
+    pub(super) async fn take_loaded(&mut self, loaded: Loaded) {
+        let deps = Arc::clone(&self.deps);
+        match loaded {
+            Loaded::Answered => {}
+            Loaded::View { key, no, view } => {
+                let Some(room) = self.rooms.get_mut(&key).filter(|room| room.no() == no) else { return };
+                let refusal = match *view {
+                    Ok(Some(view)) => {
+                        let (waiters, effect) = room.loaded(view, &deps);
+                        if effect == Effect::Unsent {
+                            // Nobody is there yet who could get them; they are in the ring.
+                            room.take_unsent();
+                        }
+                        if let Effect::Ended(code) = effect {
+                            waiters.into_iter().for_each(|waiter| waiter.refuse(codes::error::UNKNOWN_CHANNEL));
+                            return self.end(&key, code).await;
+                        }
+                        return self.settle_all(&key, waiters, false).await;
+                    }
+                    Ok(None) => codes::error::UNKNOWN_CHANNEL.into(),
+                    Err(error) => error,
+                };
+                room.abandon().into_iter().for_each(|waiter| waiter.refuse(refusal.clone()));
+                if let Some(room) = self.rooms.remove(&key) {
+                    room.forgotten(&deps.metrics);
+                }
+            }
+            Loaded::Older { key, no, messages } => {
+                let Some(room) = self.rooms.get_mut(&key).filter(|room| room.no() == no) else { return };
+                let waiters = room.older(messages, &deps.metrics);
+                self.settle_all(&key, waiters, true).await;
+            }
+        }
+    }
+
+    async fn settle_all(&mut self, key: &Bytes, waiters: Vec<Waiter>, log_was_read: bool) {
+        let deps = Arc::clone(&self.deps);
+        for waiter in waiters {
+            let Some(room) = self.rooms.get_mut(key) else { return waiter.refuse(codes::error::UNKNOWN_CHANNEL) };
+            let admission = if waiter.done.is_closed() {
+                Admission::Refused(waiter, codes::error::INTERNAL.into())
+            } else {
+                room.admit(waiter, &deps, log_was_read)
+            };
+            self.settle(key, admission).await;
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! A room as this process's members need it.
+
+use std::{sync::Arc, time::Duration};
+
+use ahash::AHashMap;
+use bytes::Bytes;
+use roomhook_centrifuge::{
+    Error, PushBody, Reply, SubscribeResult, UnsubscribePush,
+    codes::{self, UnsubscribeCode},
+};
+use roomhook_protocol::rest;
+use roomhook_room::{Event, Incarnation, MsgSeq, RoomInfo, RoomKey, UserId};
+use roomhook_shard::{Lsn, RoomView};
+use tokio::time::Instant;
+
+use super::{
+    Deps, Waiter,
+    ring::{Limits, Recovery, Ring},
+};
+use crate::realtime::{
+    conn::{Conn, ConnId},
+    encode::{Encoded, Frames, opcode},
+    lane::{Job, RoomNo},
+    session::room_channel,
+    telemetry::{RealtimeMetrics, signed},
+    ws,
+};
+
+/// "The room was closed": the subscription is over.
+pub(crate) const ROOM_CLOSED: UnsubscribeCode = UnsubscribeCode { code: 2101, reason: "room closed" };
+
+/// Events that may come while the room's view is awaited.
+const EARLY_EVENTS_MAX: usize = 16_384;
+
+#[derive(Debug)]
+pub(super) struct Room {
+    no: RoomNo,
+    key: RoomKey,
+    channel: String,
+    phase: Phase,
+    pub(super) members: AHashMap<ConnId, Member>,
+    /// How often each user is there.
+    pub(super) users: AHashMap<UserId, u32>,
+    /// Members that want to see others come and go.
+    pub(super) watchers: usize,
+    per_lane: Vec<u32>,
+    empty_since: Option<Instant>,
+    /// Messages that the lanes do not have yet.
+    unsent: Vec<Arc<Encoded>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) conn: Arc<Conn>,
+    join_leave: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Its view was asked for; meanwhile joins and events wait.
+    Loading {
+        waiters: Vec<Waiter>,
+        early: Vec<(Lsn, Event)>,
+    },
+    Live(Live),
+}
+
+#[derive(Debug)]
+pub(super) struct Live {
+    /// Everything up to here is in this state.
+    at: Lsn,
+    pub(super) top: MsgSeq,
+    pub(super) incarnation: Incarnation,
+    owner: UserId,
+    /// The `Room` member of the subscribe reply's data.
+    info: Bytes,
+    pub(super) ring: Ring,
+    /// Members that need more than the ring has: one read of the log serves them all.
+    waiters: Vec<Waiter>,
+}
+
+/// What an event means for the feed.
+#[derive(Debug, PartialEq)]
+pub(super) enum Effect {
+    None,
+    /// There are messages for the lanes.
+    Unsent,
+    /// The room ends for its members.
+    Ended(UnsubscribeCode),
+}
+
+/// What to do about a join.
+pub(super) enum Admission {
+    /// Pass this on; the member is in.
+    In(Job, Waiter),
+    /// The log has to be read first: the waiter is kept.
+    ReadLog {
+        before: MsgSeq,
+    },
+    /// The waiter is kept until something arrives.
+    Waits,
+    Refused(Waiter, Error),
+}
+
+impl Room {
+    pub(super) fn loading(no: RoomNo, key: RoomKey, lanes: usize) -> Self {
+        Self {
+            no,
+            channel: room_channel(&key.room),
+            key,
+            phase: Phase::Loading { waiters: Vec::new(), early: Vec::new() },
+            members: AHashMap::new(),
+            users: AHashMap::new(),
+            watchers: 0,
+            per_lane: vec![0; lanes],
+            empty_since: None,
+            unsent: Vec::new(),
+        }
+    }
+
+    pub(super) fn no(&self) -> RoomNo {
+        self.no
+    }
+
+    pub(super) fn key(&self) -> &RoomKey {
+        &self.key
+    }
+
+    pub(super) fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    pub(super) fn live(&self) -> Option<&Live> {
+        match &self.phase {
+            Phase::Live(live) => Some(live),
+            Phase::Loading { .. } => None,
+        }
+    }
+
+    // === the tail ===
+
+    /// One event of the shard's tail.
+    pub(super) fn take(&mut self, at: Lsn, event: Event, deps: &Deps) -> Effect {
+        let live = match &mut self.phase {
+            Phase::Live(live) => live,
+            Phase::Loading { early, .. } if early.len() < EARLY_EVENTS_MAX => {
+                early.push((at, event));
+                return Effect::None;
+            }
+            // The view is minutes late: let everybody try again.
+            Phase::Loading { .. } => return Effect::Ended(codes::unsubscribe::INSUFFICIENT_STATE),
+        };
+        if at <= live.at {
+            return Effect::None; // the view showed it already
+        }
+        match event {
+            Event::MessageSent(message) if message.seq == live.top.next() => {
+                let encoded = Arc::new(Encoded::new(&self.channel, &message));
+                live.top = message.seq;
+                let before = live.ring.bytes();
+                live.ring.push(Arc::clone(&encoded), live.ring_limits(deps.settings.ring));
+                deps.metrics.ring_bytes.inc_by(signed(live.ring.bytes()) - signed(before));
+                deps.metrics.encoded.inc();
+                self.unsent.push(encoded);
+                if self.unsent.len() == 1 { Effect::Unsent } else { Effect::None }
+            }
+            Event::RoomDestroyed { .. } => Effect::Ended(ROOM_CLOSED),
+            // A hole, or a room made twice: whatever happened, members must not be left with it.
+            Event::MessageSent(_) | Event::RoomCreated { .. } => {
+                tracing::error!(room = %self.key, lsn = %at, "the tail does not fit the room; members are asked to resume");
+                Effect::Ended(codes::unsubscribe::INSUFFICIENT_STATE)
+            }
+        }
+    }
+
+    pub(super) fn take_unsent(&mut self) -> Vec<Arc<Encoded>> {
+        std::mem::take(&mut self.unsent)
+    }
+
+    /// The view is here. Returns the joins that waited, and what the events that came meanwhile mean.
+    pub(super) fn loaded(&mut self, view: RoomView, deps: &Deps) -> (Vec<Waiter>, Effect) {
+        let info = room_json(&self.key, &view);
+        let live = Live {
+            at: view.at,
+            top: view.top,
+            incarnation: view.incarnation,
+            owner: view.info.owner,
+            info,
+            ring: Ring::default(),
+            waiters: Vec::new(),
+        };
+        let Phase::Loading { waiters, early } = std::mem::replace(&mut self.phase, Phase::Live(live)) else {
+            return (Vec::new(), Effect::None);
+        };
+        let mut effect = Effect::None;
+        for (at, event) in early {
+            match self.take(at, event, deps) {
+                Effect::None => {}
+                Effect::Unsent => effect = Effect::Unsent,
+                ended @ Effect::Ended(_) => return (waiters, ended),
+            }
+        }
+        (waiters, effect)
+    }
+
+    /// There is no such room, or it cannot be seen: those who waited.
+    pub(super) fn abandon(&mut self) -> Vec<Waiter> {
+        match &mut self.phase {
+            Phase::Loading { waiters, .. } => std::mem::take(waiters),
+            Phase::Live(live) => std::mem::take(&mut live.waiters),
+        }
+    }
+
+    /// What the log had. Returns those who waited for it.
+    pub(super) fn older(&mut self, messages: Vec<Arc<Encoded>>, metrics: &RealtimeMetrics) -> Vec<Waiter> {
+        let Phase::Live(live) = &mut self.phase else { return Vec::new() };
+        let before = live.ring.bytes();
+        live.ring.prepend(messages, live.top.0);
+        metrics.ring_bytes.inc_by(signed(live.ring.bytes()) - signed(before));
+        std::mem::take(&mut live.waiters)
+    }
+
+    // === members ===
+
+    /// A join. `log_was_read`: what the ring does not have now is lost.
+    pub(super) fn admit(&mut self, waiter: Waiter, deps: &Deps, log_was_read: bool) -> Admission {
+        let live = match &mut self.phase {
+            Phase::Live(live) => live,
+            Phase::Loading { waiters, .. } => {
+                waiters.push(waiter);
+                return Admission::Waits;
+            }
+        };
+        let epoch = live.incarnation.as_str();
+        let mut result = SubscribeResult {
+            recoverable: true,
+            positioned: true,
+            epoch: epoch.to_owned(),
+            offset: live.top.0,
+            was_recovering: waiter.join.resume.is_some(),
+            ..SubscribeResult::default()
+        };
+        let mut missed = Vec::new();
+        if let Some(resume) = &waiter.join.resume {
+            match live.ring.recover(resume, epoch, live.top.0, deps.settings.ring) {
+                Recovery::Missed(messages) => {
+                    deps.metrics.recovery(if log_was_read { "log" } else { "memory" });
+                    (result.recovered, result.offset, missed) = (true, resume.offset, messages);
+                }
+                Recovery::Older if !log_was_read => {
+                    let before = MsgSeq(live.ring.first().unwrap_or(live.top.0 + 1));
+                    let reading = !live.waiters.is_empty();
+                    live.waiters.push(waiter);
+                    return if reading { Admission::Waits } else { Admission::ReadLog { before } };
+                }
+                Recovery::Older | Recovery::Lost => {
+                    deps.metrics.recovery("lost");
+                    if resume.or_error {
+                        return Admission::Refused(waiter, codes::error::UNRECOVERABLE_POSITION.into());
+                    }
+                }
+            }
+        }
+        let online = self.members.len() + 1;
+        result.data = subscribe_data(&live.info, online, &live.owner, waiter.conn.user());
+        let format = waiter.conn.format();
+        let (reply, _) = ws::frame_of(opcode(format), |out| {
+            let elements = missed.iter().map(|message| message.element(format));
+            format.write_subscribe_reply(out, waiter.join.id, &result, elements);
+        });
+        let conn = Arc::clone(&waiter.conn);
+        self.count_in(&conn, waiter.join.join_leave, &deps.metrics);
+        Admission::In(Job::Join { room: self.no, conn, reply, join_leave: waiter.join.join_leave }, waiter)
+    }
+
+    fn count_in(&mut self, conn: &Arc<Conn>, join_leave: bool, metrics: &RealtimeMetrics) {
+        self.empty_since = None;
+        if self.members.insert(conn.id(), Member { conn: Arc::clone(conn), join_leave }).is_none() {
+            metrics.subscriptions.inc();
+            if let Some(user) = conn.user() {
+                *self.users.entry(user.clone()).or_default() += 1;
+            }
+            if let Some(count) = self.per_lane.get_mut(conn.lane()) {
+                *count += 1;
+            }
+            self.watchers += usize::from(join_leave);
+        }
+    }
+
+    /// The connection leaves, or gives up waiting. Returns it if it was a member.
+    pub(super) fn remove(&mut self, conn: ConnId, now: Instant, metrics: &RealtimeMetrics) -> Option<Arc<Conn>> {
+        match &mut self.phase {
+            Phase::Loading { waiters, .. } => waiters.retain(|waiter| waiter.conn.id() != conn),
+            // An empty list means that no read is underway, so the last one stays; its answer goes nowhere.
+            Phase::Live(live) if live.waiters.len() > 1 => live.waiters.retain(|waiter| waiter.conn.id() != conn),
+            Phase::Live(_) => {}
+        }
+        let Member { conn: member, join_leave } = self.members.remove(&conn)?;
+        metrics.subscriptions.dec();
+        self.watchers -= usize::from(join_leave);
+        if let Some(user) = member.user()
+            && let Some(count) = self.users.get_mut(user)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.users.remove(user);
+            }
+        }
+        if let Some(count) = self.per_lane.get_mut(member.lane()) {
+            *count -= 1;
+        }
+        if self.members.is_empty() {
+            self.empty_since = Some(now);
+        }
+        Some(member)
+    }
+
+    pub(super) fn has_members_on(&self, lane: usize) -> bool {
+        self.per_lane.get(lane).is_some_and(|&count| count > 0)
+    }
+
+    // === the end ===
+
+    pub(super) fn farewell(&self, code: UnsubscribeCode) -> Frames {
+        let push = UnsubscribePush { code: code.code, reason: code.reason.to_owned() };
+        Frames::of(&Reply::push(self.channel.clone(), PushBody::Unsubscribe(push)))
+    }
+
+    /// Tells members' connections that they are out, and those who wait to try again.
+    pub(super) fn dismiss(mut self, metrics: &RealtimeMetrics) {
+        for waiter in self.abandon() {
+            waiter.refuse(codes::error::TOO_MANY_REQUESTS);
+        }
+        for member in self.members.values() {
+            member.conn.remove_from(&self.key.room);
+        }
+        metrics.subscriptions.dec_by(signed(self.members.len()));
+        self.forgotten(metrics);
+    }
+
+    /// It leaves memory: its gauges do, too.
+    pub(super) fn forgotten(&self, metrics: &RealtimeMetrics) {
+        metrics.rooms.dec();
+        metrics.ring_bytes.dec_by(self.live().map_or(0, |live| signed(live.ring.bytes())));
+    }
+
+    pub(super) fn is_needed(&mut self, now: Instant, linger: Duration) -> bool {
+        let waits = match &self.phase {
+            Phase::Loading { .. } => true,
+            Phase::Live(live) => !live.waiters.is_empty(),
+        };
+        // A room that was loaded and whose joins were all refused counts from now on.
+        let empty_since = *self.empty_since.get_or_insert(now);
+        if !self.members.is_empty() {
+            self.empty_since = None;
+        }
+        waits || !self.members.is_empty() || now.duration_since(empty_since) < linger
+    }
+}
+
+impl Live {
+    /// While the log is read nothing may fall out of the ring, or the two would not meet.
+    fn ring_limits(&self, limits: Limits) -> Limits {
+        if self.waiters.is_empty() {
+            return limits;
+        }
+        let ring_messages_max = limits.ring_messages_max.max(limits.reply_messages_max) * 2;
+        Limits { ring_messages_max, ring_bytes_max: limits.ring_bytes_max.max(limits.reply_bytes_max) * 2, ..limits }
+    }
+}
+
+/// `RoomInfo` in the names of the REST API.
+fn room_json(key: &RoomKey, view: &RoomView) -> Bytes {
+    let RoomInfo { room_type, name, owner, cover_url, background_url, custom_info, notice, seat_template, .. } =
+        &view.info;
+    let info = rest::RoomInfo {
+        room_id: key.room.as_str().into(),
+        room_name: name.into(),
+        room_type: room_type.into(),
+        owner_account: owner.as_str().into(),
+        create_time: view.created_at.secs(),
+        is_seat_enabled: view.info.is_seat_enabled,
+        take_seat_mode: (&view.info.take_seat_mode).into(),
+        max_seat_count: view.info.max_seat_count,
+        max_member_count: view.info.max_member_count,
+        is_message_disabled: view.info.is_message_disabled,
+        cover_url: cover_url.into(),
+        category: (&view.info.category).into(),
+        activity_status: view.info.activity_status,
+        view_count: view.statistic.total_viewers,
+        is_public_visible: view.info.is_public_visible,
+        member_count: None,
+        online_count: None,
+        background_url: Some(background_url.into()),
+        notice: Some(notice.into()),
+        keep_owner_on_seat: Some(view.info.keep_owner_on_seat),
+        seat_template: Some(seat_template.into()),
+        custom_info: Some(custom_info.into()),
+    };
+    // Strings and numbers always serialise.
+    serde_json::to_vec(&info).unwrap_or_else(|_| b"{}".to_vec()).into()
+}
+
+/// `{"Room":…,"Online":n,"Me":{…}}`.
+fn subscribe_data(room: &[u8], online: usize, owner: &UserId, me: Option<&UserId>) -> Bytes {
+    let role = if me == Some(owner) { "Owner" } else { "Member" };
+    let mut out = Vec::with_capacity(room.len() + 80);
+    out.extend_from_slice(b"{\"Room\":");
+    out.extend_from_slice(room);
+    out.extend_from_slice(format!(r#","Online":{online},"Me":{{"Role":"{role}","MutedUntil":0}}}}"#).as_bytes());
+    out.into()
+}
