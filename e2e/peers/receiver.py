@@ -1,12 +1,16 @@
 """An app backend's webhook receiver written with nothing but Python's standard library, so that it shares no code with roomhook.
 
-receiver.py [--port N] [--token T] [--status S]: prints {"port": N} first, then one JSON line per request as it came: method, path,
-query (raw, and split by urllib), headers, the body's text, its members in order with their Python types, and whether Sign is
-SHA256(token + RequestTime) as hashlib computes it. Answers the documented JSON with the given status (default 200).
+receiver.py [--port N] [--token T] [--secret whsec_S] [--status S] [--fail-first N]: prints {"port": N} first, then one JSON line per
+request as it came: method, path, query (raw, and split by urllib), headers, the body's text, its members in order with their Python
+types, whether Sign is SHA256(token + RequestTime) as hashlib computes it, and whether webhook-signature is what hmac computes. Answers
+the documented JSON with the given status (default 200), after it has answered the first N requests with 500.
 """
 
 import argparse
+import base64
 import hashlib
+import hmac
+import itertools
 import json
 import sys
 import threading
@@ -16,10 +20,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 parser = argparse.ArgumentParser()
 parser.add_argument("--port", type=int, default=0)
 parser.add_argument("--token", default="")
+parser.add_argument("--secret", default="")
 parser.add_argument("--status", type=int, default=200)
+parser.add_argument("--fail-first", type=int, default=0)
 options = parser.parse_args()
 
 printing = threading.Lock()
+requests = itertools.count()
 
 
 def tell(line):
@@ -34,12 +41,21 @@ def sign_holds(query):
     return values.get("Sign") == hashlib.sha256(text.encode()).hexdigest()
 
 
+def signature_holds(headers, body):
+    key = base64.b64decode(options.secret.removeprefix("whsec_"))
+    signed = "{}.{}.".format(headers.get("webhook-id"), headers.get("webhook-timestamp")).encode() + body
+    expected = "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    return headers.get("webhook-signature") == expected
+
+
 class Receiver(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode("utf-8")
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        body = raw.decode("utf-8")
+        status = 500 if next(requests) < options.fail_first else options.status
         url = urllib.parse.urlsplit(self.path)
         query = urllib.parse.parse_qsl(url.query, keep_blank_values=True, strict_parsing=True)
         members = json.loads(body, object_pairs_hook=list)
@@ -55,8 +71,9 @@ class Receiver(BaseHTTPRequestHandler):
             "body": json.loads(body),
             "types": [[name, type(value).__name__] for name, value in members],
             "sign_holds": sign_holds(query),
+            "signature_holds": signature_holds(self.headers, raw),
         })
-        self.send_response(options.status)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()

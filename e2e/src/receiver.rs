@@ -37,6 +37,8 @@ pub struct Seen {
     pub types: Vec<(String, String)>,
     /// Whether `Sign` is what `hashlib` computes.
     pub sign_holds: bool,
+    /// Whether `webhook-signature` is what `hmac` computes.
+    pub signature_holds: bool,
 }
 
 impl Seen {
@@ -44,6 +46,12 @@ impl Seen {
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a header; its name in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
     }
 
     /// `GroupId`, empty if there is none.
@@ -66,8 +74,12 @@ pub struct Options {
     pub port: u16,
     /// The webhook token; empty for none.
     pub token: String,
+    /// The signing secret, `whsec_…`; empty for none.
+    pub secret: String,
     /// The HTTP status to answer; 0 for 200.
     pub status: u16,
+    /// How many requests to answer with 500 first.
+    pub fail_first: u32,
 }
 
 /// A running receiver. Ends when dropped.
@@ -94,7 +106,9 @@ impl Receiver {
     pub async fn start_with(options: Options) -> Result<Self> {
         let mut command = Command::new(peers::python()?);
         command.arg(peers::script("receiver.py")).arg("--token").arg(&options.token);
+        command.arg("--secret").arg(&options.secret);
         command.arg("--port").arg(options.port.to_string());
+        command.arg("--fail-first").arg(options.fail_first.to_string());
         command.arg("--status").arg(if options.status == 0 { "200".to_owned() } else { options.status.to_string() });
         let mut child = command
             .stdin(Stdio::null())

@@ -5,6 +5,7 @@ mod imports;
 mod bad_calls;
 mod changes;
 mod crash;
+mod mirror;
 mod outage;
 mod shutdown;
 mod tls;

@@ -1,5 +1,7 @@
 //! What a receiver that knows nothing of roomhook sees, byte for byte.
 
+use std::collections::HashSet;
+
 use anyhow::Result;
 use roomhook_e2e::receiver::{Options, Receiver, Seen};
 use roomhook_e2e::server::Setup;
@@ -101,6 +103,34 @@ async fn without_a_token_nothing_is_signed() -> Result<()> {
     lobby(&server).await?.text("lobby", "ana_k", "hi").await?;
     let seen = receiver.next().await?;
     assert_eq!((seen.param("Sign"), seen.param("RequestTime")), (None, None));
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_attempt_is_signed_over_the_body_and_all_have_one_id() -> Result<()> {
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned();
+    let mut receiver =
+        Receiver::start_with(Options { secret: secret.clone(), fail_first: 2, ..Options::default() }).await?;
+    let setup = Setup {
+        of_webhook: format!("signing_secret = \"{secret}\""),
+        of_webhooks: "retry_first = \"50ms\"\nretry_max = \"500ms\"".to_owned(),
+        ..Setup::webhook(receiver.url())
+    };
+    let server = setup.start().await?;
+    let mut client = lobby(&server).await?;
+    client.text("lobby", "ana_k", "hi").await?;
+
+    let attempts = receiver.take(3).await?;
+    assert!(attempts.iter().all(|seen| seen.signature_holds), "hmac computes other signatures: {attempts:?}");
+    assert!(attempts.iter().all(|seen| seen.text == attempts[0].text), "a repeat is the same body");
+    let ids: HashSet<_> = attempts.iter().map(|seen| seen.header("webhook-id")).collect();
+    assert!(ids.len() == 1 && !ids.contains(&None), "{ids:?}");
+    let numbers: Vec<_> = attempts.iter().map(|seen| seen.header("roomhook-attempt")).collect();
+    assert_eq!(numbers, [Some("1"), Some("2"), Some("3")]);
+
+    client.text("lobby", "ana_k", "hi again").await?;
+    let next = receiver.next().await?;
+    assert!(next.seq() == 2 && next.signature_holds && next.header("webhook-id") != attempts[0].header("webhook-id"));
     Ok(())
 }
 
