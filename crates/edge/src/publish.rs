@@ -4,7 +4,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use roomhook_protocol::message::{Content, Limits, MessageError};
+use roomhook_protocol::{
+    codes,
+    message::{Content, Limits, MessageError},
+};
 use roomhook_room::{Command, Draft, MsgId, Origin, Priority, Receipt, Reject, RoomId, RoomKey, UnixMillis, UserId};
 use roomhook_shard::{Directory, ExecuteError, ImportAccount, Router};
 
@@ -57,12 +60,26 @@ pub enum PublishError {
     Late,
 }
 
-/// Asks the app's backend before a message is sent. Implemented by the webhooks, joined in the binary.
+/// Asks the app's backend before a message is sent, and tells it of messages that could not be sent. Implemented by the
+/// webhooks, joined in the binary.
 ///
-/// Called once per message that passed form, size and sender checks. An implementation bounds its own time.
+/// Used for each message that passed form, size and sender checks. An implementation bounds its own time.
 #[async_trait]
 pub trait Gate: Send + Sync + fmt::Debug {
-    async fn before_send(&self, room: &RoomKey, draft: &Draft) -> Verdict;
+    /// Waits until the sender's earlier messages have gone on. `None`: nobody is asked about messages of this room.
+    async fn line_up(&self, room: &RoomKey, from: &UserId) -> Option<Box<dyn Turn>>;
+
+    /// A message was understood and not sent, for a reason that `code` names in the terms of `group_open_http_svc`.
+    /// Must not wait.
+    fn not_sent(&self, room: &RoomKey, draft: &Draft, code: i32, info: &str);
+}
+
+/// The turn of one message. Dropped once the message has its place in the room (or will not get one), which lets the
+/// sender's next message go: so verdicts and messages have the same order.
+#[async_trait]
+pub trait Turn: Send + fmt::Debug {
+    /// What the app's backend says of the message.
+    async fn ask(&mut self, draft: &Draft) -> Verdict;
 }
 
 /// What the gate says of one message (protocol: webhooks §1.5).
@@ -125,20 +142,49 @@ impl Publisher {
     pub async fn send(&self, app: &App, outgoing: Outgoing<'_>, now: UnixMillis) -> Result<Published, PublishError> {
         let key = RoomKey { app: app.id, room: outgoing.room.clone() };
         let forbid_before_hook = outgoing.forbid_before_hook;
-        let mut draft = match self.draft(app, outgoing, now).await {
+        let draft = match self.draft(app, outgoing, now).await {
             Ok(draft) => draft,
             Err(error) => return Err(self.unless_room_is_missing(key, error).await),
         };
-        if let Some(gate) = &self.gate
-            && !forbid_before_hook
-        {
-            match gate.before_send(&key, &draft).await {
-                Verdict::Allow => {}
-                Verdict::Replace { body, custom_data } => (draft.body, draft.custom_data) = (body, custom_data),
-                Verdict::Discard => return Ok(Published::Discarded { at: now }),
-                Verdict::Refuse { code, info } => return Err(PublishError::Refused { code, info }),
-            }
+        let Some(gate) = &self.gate else { return self.execute(key, draft).await };
+        // Copies of handles: for the app's backend, should the message not be sent.
+        let attempted = draft.clone();
+        let published = match forbid_before_hook {
+            true => self.execute(key.clone(), draft).await,
+            false => self.moderated(gate.as_ref(), key.clone(), draft, now).await,
+        };
+        if let Some((code, info)) = failure(&published) {
+            gate.not_sent(&key, &attempted, code, &info);
         }
+        published
+    }
+
+    /// Asks the gate between the checks that come before it and those that come after (protocol: webhooks §1.7).
+    async fn moderated(
+        &self,
+        gate: &dyn Gate,
+        key: RoomKey,
+        mut draft: Draft,
+        now: UnixMillis,
+    ) -> Result<Published, PublishError> {
+        let Some(mut turn) = gate.line_up(&key, &draft.from).await else { return self.execute(key, draft).await };
+        let random = draft.dedup.then_some(draft.random);
+        let foreseen = self.router.foresee(key.clone(), draft.from.clone(), random);
+        let foreseen = tokio::time::timeout(self.backend_timeout, foreseen).await.map_err(|_| PublishError::Late)?;
+        if let Some(sent) = foreseen? {
+            return Ok(Published::Answered(Receipt::Repeated(sent)));
+        }
+        match turn.ask(&draft).await {
+            Verdict::Allow => {}
+            Verdict::Replace { body, custom_data } => (draft.body, draft.custom_data) = (body, custom_data),
+            Verdict::Discard => return Ok(Published::Discarded { at: now }),
+            Verdict::Refuse { code, info } => return Err(PublishError::Refused { code, info }),
+        }
+        // The turn lasts until the receipt is here: the next message of this sender then finds this one in the window.
+        self.execute(key, draft).await
+    }
+
+    async fn execute(&self, key: RoomKey, draft: Draft) -> Result<Published, PublishError> {
         let answer = self.router.execute(key, Command::Send(draft));
         let answer = tokio::time::timeout(self.backend_timeout, answer).await.map_err(|_| PublishError::Late)?;
         Ok(Published::Answered(answer?))
@@ -204,5 +250,25 @@ impl Publisher {
             }
             _ => error,
         }
+    }
+}
+
+/// Why a message that was understood was not sent, as `Group.CallbackSendMsgException` says it (protocol: webhooks §3).
+/// `None` for what was sent, discarded on purpose, or may have been sent.
+fn failure(published: &Result<Published, PublishError>) -> Option<(i32, String)> {
+    let of = |code: i32| Some((code, codes::text(code).unwrap_or_default().to_owned()));
+    match published {
+        Ok(Published::Answered(Receipt::Dropped { .. })) => of(codes::GROUP_MESSAGE_RATE),
+        Ok(_) => None,
+        Err(PublishError::Refused { code, info }) => Some((*code, info.clone())),
+        Err(PublishError::Engine(ExecuteError::Rejected(reject))) => match reject {
+            Reject::RoomMissing => of(codes::GROUP_MISSING),
+            Reject::MessagesDisabled => of(codes::GROUP_MUTED),
+            Reject::RoomExists | Reject::RoomExistsOwned => None,
+        },
+        Err(PublishError::Engine(ExecuteError::Busy)) => of(codes::TOO_MANY_REQUESTS),
+        Err(PublishError::Engine(ExecuteError::Unavailable(_))) => of(codes::GROUP_INTERNAL),
+        Err(PublishError::Engine(ExecuteError::Unknown(_)) | PublishError::Late) => None,
+        Err(PublishError::Message(_) | PublishError::SenderMissing) => None,
     }
 }

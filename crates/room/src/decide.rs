@@ -43,16 +43,35 @@ fn decide_destroy(life: Option<&Life>, operator: UserId, now: UnixMillis) -> Res
     Ok(Outcome { events: vec![destroyed], receipt: Receipt::Destroyed(statistic) })
 }
 
+/// What is decided about a message before the before-send gate is asked (protocol: webhooks §1.7): whether the sender
+/// may send here at all, and whether it is the repeat of a message that was sent, then with that message's receipt.
+/// `random` is `None` where a message cannot be a repeat. [`decide`] checks all of it again.
+///
+/// # Errors
+/// The room's refusal.
+pub fn foresee(room: &Room, from: &UserId, random: Option<u32>, now: UnixMillis) -> Result<Option<Sent>, Reject> {
+    before_gate(room.life.as_deref(), from, random, now).map(|(_, _, first)| first)
+}
+
 /// In the order of protocol: webhooks §1.7; what comes before is checked by the door.
-fn decide_send(life: Option<&Life>, facts: &Facts, draft: Draft, now: UnixMillis) -> Result<Outcome, Reject> {
+fn before_gate<'a>(
+    life: Option<&'a Life>,
+    from: &UserId,
+    random: Option<u32>,
+    now: UnixMillis,
+) -> Result<(&'a Life, UnixMillis, Option<Sent>), Reject> {
     let life = life.ok_or(Reject::RoomMissing)?;
     let at = now.max(life.last_at);
-    if life.info.is_message_disabled && life.role(&draft.from) != Role::Owner {
+    if life.info.is_message_disabled && life.role(from) != Role::Owner {
         return Err(Reject::MessagesDisabled);
     }
-    if draft.dedup
-        && let Some(first) = life.window.find(&draft.from, draft.random, at)
-    {
+    Ok((life, at, random.and_then(|random| life.window.find(from, random, at))))
+}
+
+fn decide_send(life: Option<&Life>, facts: &Facts, draft: Draft, now: UnixMillis) -> Result<Outcome, Reject> {
+    let random = draft.dedup.then_some(draft.random);
+    let (life, at, first) = before_gate(life, &draft.from, random, now)?;
+    if let Some(first) = first {
         return Ok(Outcome { events: Vec::new(), receipt: Receipt::Repeated(first) });
     }
     if !life.rate.allows(draft.priority, facts.room_messages_per_s, at) {

@@ -7,7 +7,7 @@ use roomhook_room::{Command, Facts, Receipt, Reject, RoomKey, UnixMillis, decide
 use crate::{
     cache::Cache,
     error::ExecuteError,
-    request::{ExecuteReply, ViewReply},
+    request::{ExecuteReply, Question},
 };
 
 /// What was decided, and who waits to hear of it.
@@ -19,7 +19,8 @@ pub(crate) struct Batch {
     /// Rooms with records in here.
     pub(crate) touched: Vec<RoomKey>,
     answers: Vec<Answer>,
-    pub(crate) views: Vec<(RoomKey, ViewReply)>,
+    /// Told once the batch is settled, so that nobody learns what may still fail.
+    pub(crate) questions: Vec<(RoomKey, Question)>,
     buffer: BytesMut,
 }
 
@@ -41,7 +42,7 @@ impl Batch {
             bytes: 0,
             touched: Vec::new(),
             answers: Vec::with_capacity(records),
-            views: Vec::new(),
+            questions: Vec::new(),
             // A record is its bodies and some 100 bytes; requests count 128 each.
             buffer: BytesMut::with_capacity(bytes),
         }
@@ -120,9 +121,9 @@ impl Batch {
         }
     }
 
-    pub(crate) fn refuse_views(&mut self, reason: &str) {
-        for (_, reply) in self.views.drain(..) {
-            drop(reply.send(Err(ExecuteError::Unavailable(reason.to_owned()))));
+    pub(crate) fn refuse_questions(&mut self, reason: &str) {
+        for (_, question) in self.questions.drain(..) {
+            question.refuse(ExecuteError::Unavailable(reason.to_owned()));
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     config::{Clock, Config},
     error::ExecuteError,
     replay::{Opened, Reader},
-    request::{Request, RoomView},
+    request::{Question, Request, RoomView},
     rows,
     supervisor::{Health, stopped},
     telemetry::ShardMetrics,
@@ -147,7 +147,7 @@ impl Owner {
         let mut batch = Batch::new(self.claim.next, requests.len(), bytes);
         for request in requests {
             match request {
-                Request::View { room, reply } => batch.views.push((room, reply)),
+                Request::Ask { room, question } => batch.questions.push((room, question)),
                 Request::Execute { room, command, reply } => match &self.mode {
                     Mode::Writing => {
                         let facts = &self.deps.config.facts;
@@ -212,7 +212,7 @@ impl Owner {
     async fn settle(&mut self, mut batch: Batch) -> Result<(), Exit> {
         if batch.records.is_empty() {
             batch.release();
-            self.tell_views(&mut batch);
+            self.answer_questions(&mut batch);
             return Ok(());
         }
         let mut plan = self.cache.plan(batch.first, batch.end(), self.limits());
@@ -226,7 +226,7 @@ impl Owner {
             Ok(_) => {
                 self.cache.commit(&batch.touched, &plan);
                 batch.release_prefix(count, "");
-                self.tell_views(&mut batch);
+                self.answer_questions(&mut batch);
                 self.deps.health.set_ready();
                 self.trim(&plan).await;
                 Ok(())
@@ -239,15 +239,22 @@ impl Owner {
         }
     }
 
-    fn tell_views(&mut self, batch: &mut Batch) {
-        for (room, reply) in std::mem::take(&mut batch.views) {
-            let view = match (&self.mode, self.cache.get_mut(&room)) {
+    fn answer_questions(&mut self, batch: &mut Batch) {
+        for (room, question) in std::mem::take(&mut batch.questions) {
+            let slot = match (&self.mode, self.cache.get_mut(&room)) {
                 (Mode::Deposed(reason), _) => Err(ExecuteError::Unavailable(reason.clone())),
-                (_, Some(slot)) => Ok(slot.view(Lsn(self.claim.next.0 - 1))),
+                (_, Some(slot)) => Ok(slot),
                 (_, None) => Err(ExecuteError::Unavailable("the room could not be read".into())),
             };
             // A caller that is gone needs no answer.
-            drop(reply.send(view));
+            match (slot, question) {
+                (Ok(slot), Question::View(reply)) => drop(reply.send(Ok(slot.view(Lsn(self.claim.next.0 - 1))))),
+                (Ok(slot), Question::Foresee { from, random, reply }) => {
+                    let foreseen = roomhook_room::foresee(&slot.room, &from, random, self.last_at);
+                    drop(reply.send(foreseen.map_err(ExecuteError::Rejected)));
+                }
+                (Err(error), question) => question.refuse(error),
+            }
         }
     }
 
@@ -279,7 +286,7 @@ impl Owner {
             AppendError::Fenced { .. } => {
                 tracing::error!(reason, "another process owns this shard now");
                 batch.release_prefix(0, &reason);
-                batch.refuse_views(&reason);
+                batch.refuse_questions(&reason);
                 self.mode = Mode::Deposed(reason.clone());
                 self.deps.health.set_refusing(&reason);
                 return Ok(());
@@ -305,12 +312,12 @@ impl Owner {
             match self.deps.reader.dirty_room(&key, batch.first, records).await {
                 Ok(state) => self.cache.reloaded(&room, state),
                 Err(error) => {
-                    batch.refuse_views(&reason);
+                    batch.refuse_questions(&reason);
                     return Err(Exit::Reopen(error.told()));
                 }
             }
         }
-        self.tell_views(&mut batch);
+        self.answer_questions(&mut batch);
         Ok(())
     }
 
@@ -332,9 +339,9 @@ impl Owner {
                     let Opened { claim, cache, last_at, .. } = opened;
                     (self.claim, self.cache, self.last_at) = (claim, cache, self.last_at.max(last_at));
                     batch.release_prefix(written, reason);
-                    let viewed = batch.views.iter().map(|(room, _)| room.clone()).collect::<Vec<_>>();
+                    let viewed = batch.questions.iter().map(|(room, _)| room.clone()).collect::<Vec<_>>();
                     self.load_rooms(viewed).await;
-                    self.tell_views(&mut batch);
+                    self.answer_questions(&mut batch);
                     return Ok(());
                 }
                 Err(error) => tracing::warn!(error, "the log cannot be asked yet"),
@@ -343,7 +350,7 @@ impl Owner {
             pause *= 2;
         }
         batch.release_unknown(reason);
-        batch.refuse_views(reason);
+        batch.refuse_questions(reason);
         Err(Exit::Reopen(reason.to_owned()))
     }
 

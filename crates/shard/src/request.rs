@@ -1,26 +1,50 @@
 //! What waits in a shard's inbox.
 
 use roomhook_log::Lsn;
-use roomhook_room::{Command, Incarnation, MsgSeq, Receipt, RoomInfo, RoomKey, Statistic, UnixMillis};
+use roomhook_room::{Command, Incarnation, MsgSeq, Receipt, RoomInfo, RoomKey, Sent, Statistic, UnixMillis, UserId};
 use tokio::sync::oneshot;
 
 use crate::error::ExecuteError;
 
 pub(crate) type ExecuteReply = oneshot::Sender<Result<Receipt, ExecuteError>>;
 pub(crate) type ViewReply = oneshot::Sender<Result<Option<RoomView>, ExecuteError>>;
+pub(crate) type ForeseeReply = oneshot::Sender<Result<Option<Sent>, ExecuteError>>;
 
 /// Something asked of a shard. One channel for all, so that a caller who waits for a receipt sees it in its next view.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all requests are messages: a box would cost each an allocation")]
 pub(crate) enum Request {
     Execute { room: RoomKey, command: Command, reply: ExecuteReply },
-    View { room: RoomKey, reply: ViewReply },
+    Ask { room: RoomKey, question: Question },
+}
+
+/// What can be asked of a room without changing it.
+#[derive(Debug)]
+pub(crate) enum Question {
+    View(ViewReply),
+    /// See [`roomhook_room::foresee`].
+    Foresee {
+        from: UserId,
+        random: Option<u32>,
+        reply: ForeseeReply,
+    },
+}
+
+impl Question {
+    /// Answers without having looked.
+    pub(crate) fn refuse(self, error: ExecuteError) {
+        // A caller that is gone needs no answer.
+        match self {
+            Self::View(reply) => drop(reply.send(Err(error))),
+            Self::Foresee { reply, .. } => drop(reply.send(Err(error))),
+        }
+    }
 }
 
 impl Request {
     pub(crate) fn room(&self) -> &RoomKey {
         match self {
-            Self::Execute { room, .. } | Self::View { room, .. } => room,
+            Self::Execute { room, .. } | Self::Ask { room, .. } => room,
         }
     }
 
@@ -29,7 +53,7 @@ impl Request {
         match self {
             Self::Execute { command: Command::Send(draft), .. } => 128 + draft.body.len() + draft.custom_data.len(),
             Self::Execute { .. } => 1024,
-            Self::View { .. } => 0,
+            Self::Ask { .. } => 0,
         }
     }
 
@@ -38,7 +62,7 @@ impl Request {
         // A caller that is gone needs no answer.
         match self {
             Self::Execute { reply, .. } => drop(reply.send(Err(error))),
-            Self::View { reply, .. } => drop(reply.send(Err(error))),
+            Self::Ask { question, .. } => question.refuse(error),
         }
     }
 }

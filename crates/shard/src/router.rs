@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use roomhook_room::{Command, Receipt, RoomKey};
+use roomhook_room::{Command, Receipt, RoomKey, Sent, UserId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     error::ExecuteError,
-    request::{Request, RoomView},
+    request::{Question, Request, RoomView},
     supervisor::Health,
     tail::{TailHub, shard_of},
 };
@@ -48,7 +48,23 @@ impl Router {
     /// [`ExecuteError::Busy`] or [`ExecuteError::Unavailable`]. Cancel safe.
     pub async fn view(&self, room: RoomKey) -> Result<Option<RoomView>, ExecuteError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::View { room, reply })?;
+        self.send(Request::Ask { room, question: Question::View(reply) })?;
+        answer.await.unwrap_or_else(|_| Err(ExecuteError::Unavailable("the shard restarted".into())))
+    }
+
+    /// What the room would say of a message before the before-send gate is asked: see [`roomhook_room::foresee`]. Knows
+    /// everything that was acknowledged before the call, and changes nothing.
+    ///
+    /// # Errors
+    /// The room's refusal, [`ExecuteError::Busy`] or [`ExecuteError::Unavailable`]. Cancel safe.
+    pub async fn foresee(
+        &self,
+        room: RoomKey,
+        from: UserId,
+        random: Option<u32>,
+    ) -> Result<Option<Sent>, ExecuteError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Ask { room, question: Question::Foresee { from, random, reply } })?;
         answer.await.unwrap_or_else(|_| Err(ExecuteError::Unavailable("the shard restarted".into())))
     }
 

@@ -179,3 +179,21 @@ async fn shutdown_answers_what_waits_and_refuses_what_comes() {
     let late = router.execute(room("lobby"), Command::Send(draft("bob", 9))).await;
     assert!(matches!(late, Err(ExecuteError::Unavailable(_))), "{late:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_message_would_meet_can_be_asked_without_sending_it() {
+    let world = World::new().await;
+    let lobby = world.create("lobby").await;
+    let foresee = async |random: Option<u32>| world.router.foresee(lobby.clone(), user("bob"), random).await;
+    assert_eq!(foresee(Some(7)).await, Ok(None));
+    let command = Command::Send(draft("bob", 7));
+    let Ok(Receipt::Sent(sent)) = world.router.execute(lobby.clone(), command).await else { panic!("not sent") };
+    assert_eq!(foresee(Some(7)).await, Ok(Some(sent)), "a repeat");
+    assert_eq!(foresee(Some(8)).await, Ok(None));
+    assert_eq!(foresee(None).await, Ok(None));
+    assert_eq!(world.top("lobby").await, 1, "nothing was sent");
+    let nowhere = world.router.foresee(room("nowhere"), user("bob"), None).await;
+    assert_eq!(nowhere, Err(ExecuteError::Rejected(Reject::RoomMissing)));
+    world.clock.wait(roomhook_room::DEDUP_WINDOW_MS);
+    assert_eq!(foresee(Some(7)).await, Ok(None), "past the window");
+}

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use roomhook_edge::publish::{Gate, Verdict};
-use roomhook_room::{Draft, MsgSeq, Platform, Priority, RoomKey, UnixMillis};
+use roomhook_edge::publish::{Gate, Turn, Verdict};
+use roomhook_room::{Draft, MsgSeq, Platform, Priority, RoomKey, UnixMillis, UserId};
 use serde_json::json;
 
 use crate::world::{ADMIN, APP, NEW_YEAR, Options, World};
@@ -159,13 +159,30 @@ async fn many_senders_at_once_get_each_number_once() {
 /// A moderator that answers by the text it sees and remembers who asked.
 #[derive(Debug, Default)]
 struct Moderator {
-    asked: Mutex<Vec<u32>>,
+    asked: Arc<Mutex<Vec<u32>>>,
+    unsent: Mutex<Vec<(u32, i32)>>,
 }
 
 #[async_trait]
 impl Gate for Moderator {
-    async fn before_send(&self, room: &RoomKey, draft: &Draft) -> Verdict {
-        assert_eq!(room.room.as_str(), "lobby");
+    async fn line_up(&self, room: &RoomKey, _from: &UserId) -> Option<Box<dyn Turn>> {
+        (room.room.as_str() != "unmoderated").then(|| Box::new(Asker { asked: Arc::clone(&self.asked) }) as _)
+    }
+
+    fn not_sent(&self, _room: &RoomKey, draft: &Draft, code: i32, info: &str) {
+        assert!(!info.is_empty());
+        self.unsent.lock().unwrap().push((draft.random, code));
+    }
+}
+
+#[derive(Debug)]
+struct Asker {
+    asked: Arc<Mutex<Vec<u32>>>,
+}
+
+#[async_trait]
+impl Turn for Asker {
+    async fn ask(&mut self, draft: &Draft) -> Verdict {
         self.asked.lock().unwrap().push(draft.random);
         match std::str::from_utf8(&draft.body).unwrap() {
             body if body.contains("curse") => {
@@ -196,7 +213,12 @@ async fn the_gate_decides_before_the_room_does() {
     assert_eq!(world.ok(GROUP, &forced).await["MsgSeq"], 3);
     assert_eq!(world.code(GROUP, &group_msg("ghost", 6, "hello")).await, 10_019);
 
-    assert_eq!(*moderator.asked.lock().unwrap(), [1, 2, 3, 4]);
+    let elsewhere = group_msg("ann", 7, "hello").replace("lobby", "nowhere");
+    assert_eq!(world.code(GROUP, &elsewhere).await, 10_010);
+    assert_eq!(world.ok(GROUP, &group_msg("ann", 2, "curse")).await["MsgSeq"], 2, "a repeat");
+
+    assert_eq!(*moderator.asked.lock().unwrap(), [1, 2, 3, 4], "not of repeats, unknown senders, missing rooms");
+    assert_eq!(*moderator.unsent.lock().unwrap(), [(4, 10_107), (7, 10_010)]);
     let messages = world.messages("lobby").await;
     let bodies: Vec<&str> = messages.iter().map(|m| std::str::from_utf8(&m.draft.body).unwrap()).collect();
     assert!(bodies[1].contains("*****"), "{bodies:?}");
