@@ -12,8 +12,8 @@ use crate::{
     shared::{Outcome, Shared, World},
 };
 
-/// Sends until the endpoint has had nothing to send for a while, or is stopping. Aborting it leaves its delivery in
-/// flight for ever, so that is done only when the whole endpoint goes.
+/// Sends until the endpoint has had nothing to send for a while, or is stopping. When it ends in the middle of an attempt
+/// (aborted, or by a panic), the delivery goes back to the engine.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut channel = shared.world.transport.channel();
     let mut next = shared.next_job();
@@ -21,7 +21,10 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         match next.take() {
             Some(job) => {
                 let settings = shared.settings.load_full();
+                let mut held = Held { shared: &shared, job: Some(&job) };
                 let outcome = attempt(&shared.world, &settings, channel.as_mut(), &job, None).await;
+                held.job = None;
+                drop(held);
                 next = shared.settle(&job, &outcome);
             }
             None if shared.is_stopping() => return,
@@ -29,6 +32,20 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 Waited::Woken(job) => next = job.map(|job| *job),
                 Waited::TooLong => return,
             },
+        }
+    }
+}
+
+/// Gives a delivery back if its sender ends before it is settled: its room would wait for ever.
+struct Held<'a> {
+    shared: &'a Shared,
+    job: Option<&'a Job>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(job) = self.job {
+            self.shared.give_back(job);
         }
     }
 }

@@ -132,11 +132,12 @@ impl Shared {
         let now = self.world.now();
         let mut core = self.core();
         if let Outcome::Answered(report) = outcome {
-            let failed = !report.is_acknowledged();
             core.tally.record(job, report, now);
-            core.trail.record(Attempt::of(job, report, now), failed);
+            core.trail.record(Attempt::of(job, report, now), !report.is_acknowledged());
         }
+        let before = Seen::of(&core.engine);
         let wakes = core.engine.settle(job, outcome.verdict(), now);
+        let after = Seen::of(&core.engine);
         let next = if self.is_stopping() { None } else { core.engine.next(now) };
         let checkpoint_due = checkpoint_is_due(&core.engine);
         drop(core);
@@ -144,7 +145,32 @@ impl Shared {
         if checkpoint_due {
             self.checkpoint.notify_one();
         }
+        if before != after {
+            self.tell(job, outcome, before, after);
+        }
         next
+    }
+
+    /// As if the job had never been handed out.
+    pub(crate) fn give_back(&self, job: &Job) {
+        let wakes = self.core().engine.settle(job, Verdict::Untried, self.world.now());
+        self.wake(wakes);
+    }
+
+    /// Tells operators what they should know: an endpoint that went or came back, an event that waits for them.
+    fn tell(&self, job: &Job, outcome: &Outcome, before: Seen, after: Seen) {
+        let settings = self.settings.load();
+        let (app, endpoint) = (settings.endpoint.app.0, settings.endpoint.id.0.as_str());
+        let reason = outcome.reason();
+        if after.paused && !before.paused {
+            tracing::warn!(app, endpoint, reason, "webhook endpoint fails as a whole: paused, probing");
+        } else if before.paused && !after.paused {
+            tracing::info!(app, endpoint, "webhook endpoint answers again: catching up");
+        }
+        if after.parked > before.parked {
+            let (shard, lsn) = (job.id.shard, job.id.pos.lsn.0);
+            tracing::warn!(app, endpoint, shard, lsn, attempts = job.attempt, reason, "webhook delivery parked");
+        }
     }
 
     pub(crate) fn wake(&self, wakes: Wakes) {
@@ -171,7 +197,32 @@ pub(crate) enum Outcome {
     Untried,
 }
 
+/// What of the engine's state operators are told about when it changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    paused: bool,
+    parked: u64,
+}
+
+impl Seen {
+    fn of(engine: &Engine) -> Self {
+        Self { paused: engine.is_paused(), parked: engine.parked() }
+    }
+}
+
 impl Outcome {
+    /// Why it failed, without anything of the message.
+    fn reason(&self) -> String {
+        match self {
+            Self::Answered(report) => match &report.result {
+                Ok(status) => format!("status {status}"),
+                Err(error) => error.to_string(),
+            },
+            Self::Gone => "the event is not in the log any more".into(),
+            Self::Untried => "the log could not be read".into(),
+        }
+    }
+
     fn verdict(&self) -> Verdict {
         match self {
             Self::Gone => Verdict::Gone,

@@ -598,6 +598,16 @@ impl Engine {
         self.in_flight
     }
 
+    /// Whether the endpoint failed as a whole and is only probed.
+    pub fn is_paused(&self) -> bool {
+        self.health.is_paused()
+    }
+
+    /// Deliveries that wait for a person.
+    pub fn parked(&self) -> u64 {
+        self.windows.iter().map(|window| window.live.parked).sum()
+    }
+
     pub fn summary(&self) -> Summary {
         let mut totals = Totals::default();
         self.windows.iter().for_each(|window| totals.add(&window.live));
