@@ -34,6 +34,7 @@ fn request(host: &str, port: u16) -> Request {
         attempt: 1,
         body: Bytes::from_static(b"{}"),
         timeout: Duration::from_secs(2),
+        kept_bytes: 256,
     }
 }
 
