@@ -5,7 +5,7 @@
 //! message is missed or repeated. Whatever waits is taken at once: messages of one room become one write per socket, so
 //! a lane that falls behind gets more done per write.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 
 use ahash::AHashMap;
 use bytes::Bytes;
@@ -26,29 +26,15 @@ pub(crate) struct RoomNo(pub(crate) u64);
 #[derive(Debug)]
 pub(crate) enum Job {
     /// Send the reply, then count the connection in.
-    Join {
-        room: RoomNo,
-        conn: Arc<Conn>,
-        reply: Bytes,
-        join_leave: bool,
-    },
-    Leave {
-        room: RoomNo,
-        conn: ConnId,
-    },
+    Join { room: RoomNo, conn: Arc<Conn>, reply: Bytes, join_leave: bool },
+    /// Count the connection out; the frames go to it if it was a member.
+    Leave { room: RoomNo, conn: ConnId, farewell: Option<Frames> },
     /// New messages, rooms in any order, each room's in its own.
     Messages(Vec<Messages>),
     /// To all members or, if so, to those only that want to see others come and go.
-    Whisper {
-        room: RoomNo,
-        frames: Frames,
-        watchers_only: bool,
-    },
+    Whisper { room: RoomNo, frames: Frames, watchers_only: bool },
     /// The room ends for everybody: say so, and forget it.
-    End {
-        room: RoomNo,
-        frames: Frames,
-    },
+    End { room: RoomNo, frames: Frames },
 }
 
 /// New messages of one room, in order.
@@ -135,9 +121,12 @@ impl Lane {
                 }
                 self.rooms.entry(room).or_default().add(conn, join_leave);
             }
-            Job::Leave { room: no, conn } => {
+            Job::Leave { room: no, conn, farewell } => {
+                self.send_unsent(no).await;
                 let Some(room) = self.rooms.get_mut(&no) else { return };
-                room.remove(conn);
+                if let (Some(member), Some(frames)) = (room.remove(conn), farewell) {
+                    member.outbox().send(frames.get(member.format()), Kind::Owed);
+                }
                 if room.members.is_empty() {
                     self.rooms.remove(&no);
                 }
@@ -193,19 +182,18 @@ async fn sweep(members: &[Member], frames: &Frames, kind: Kind, wanted: impl Fn(
 impl Room {
     fn add(&mut self, conn: Arc<Conn>, join_leave: bool) {
         let place = self.members.len();
-        if self.places.insert(conn.id(), place).is_none() {
+        if let Entry::Vacant(vacant) = self.places.entry(conn.id()) {
+            vacant.insert(place);
             self.members.push(Member { conn, join_leave });
         }
     }
 
-    fn remove(&mut self, conn: ConnId) {
-        let Some(place) = self.places.remove(&conn) else { return };
-        if place >= self.members.len() {
-            return;
-        }
-        self.members.swap_remove(place);
+    fn remove(&mut self, conn: ConnId) -> Option<Arc<Conn>> {
+        let place = self.places.remove(&conn).filter(|&place| place < self.members.len())?;
+        let member = self.members.swap_remove(place);
         if let Some(moved) = self.members.get(place) {
             self.places.insert(moved.conn.id(), place);
         }
+        Some(member.conn)
     }
 }

@@ -135,8 +135,8 @@ async fn enter(hub: &Hub, conn: Arc<Conn>, join: Join) -> Result<(), Error> {
     hub.feeds.ask(&key, Ask::Join { key: key.clone(), waiter: Waiter { conn, join, done } }).await?;
     let joined = answer(hub, joined).await;
     if joined.is_err() {
-        // It may have been let in at the last moment, unheard.
-        hub.feeds.ask(&key, Ask::Leave { key: key.clone(), conn: id }).await?;
+        // It may have been let in at the last moment, unheard: then it must not believe that it is still in.
+        hub.feeds.ask(&key, Ask::Retract { key: key.clone(), conn: id }).await?;
     }
     joined
 }

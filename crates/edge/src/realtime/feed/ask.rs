@@ -13,21 +13,45 @@ use tokio::{
 
 use super::{
     ASKS_MAX, Feed, Loaded, history, presence,
-    room::{Admission, Effect},
+    room::{self, Admission, Effect},
 };
 use crate::realtime::{
     conn::{Conn, ConnId},
+    lane::Job,
     session::{HistoryQuery, Join},
 };
 
 /// Something asked of a feed. One channel for all, so that a join after a leave is taken after it.
 #[derive(Debug)]
 pub(crate) enum Ask {
-    Join { key: RoomKey, waiter: Waiter },
-    Leave { key: RoomKey, conn: ConnId },
-    Members { key: RoomKey, reply: oneshot::Sender<Result<ReplyBody, Error>> },
-    Count { key: RoomKey, reply: oneshot::Sender<Result<ReplyBody, Error>> },
-    History { key: RoomKey, conn: Arc<Conn>, id: u32, query: HistoryQuery, reply: history::Reply },
+    Join {
+        key: RoomKey,
+        waiter: Waiter,
+    },
+    Leave {
+        key: RoomKey,
+        conn: ConnId,
+    },
+    /// The answer to a join came too late to be heard: the client, if it was let in, is to try again.
+    Retract {
+        key: RoomKey,
+        conn: ConnId,
+    },
+    Members {
+        key: RoomKey,
+        reply: oneshot::Sender<Result<ReplyBody, Error>>,
+    },
+    Count {
+        key: RoomKey,
+        reply: oneshot::Sender<Result<ReplyBody, Error>>,
+    },
+    History {
+        key: RoomKey,
+        conn: Arc<Conn>,
+        id: u32,
+        query: HistoryQuery,
+        reply: history::Reply,
+    },
 }
 
 /// Somebody who wants to be in a room.
@@ -73,7 +97,8 @@ impl Feed {
                 let admission = self.room_mut(&key).admit(waiter, &deps, false);
                 self.settle(&log_key, admission).await;
             }
-            Ask::Leave { key, conn } => self.leave(&key, conn).await,
+            Ask::Leave { key, conn } => self.leave(&key, conn, None).await,
+            Ask::Retract { key, conn } => self.leave(&key, conn, Some(codes::unsubscribe::INSUFFICIENT_STATE)).await,
             Ask::Members { key, reply } => {
                 let answer =
                     self.answer(&key, |room, deps| presence::members(room, deps.settings.presence_members_max));
@@ -124,12 +149,13 @@ impl Feed {
         }
     }
 
-    async fn leave(&mut self, key: &RoomKey, conn: ConnId) {
+    async fn leave(&mut self, key: &RoomKey, conn: ConnId, told: Option<codes::UnsubscribeCode>) {
         let log_key = key.to_bytes();
         let Some(room) = self.rooms.get_mut(&log_key) else { return };
         let Some(member) = room.remove(conn, Instant::now(), &self.deps.metrics) else { return };
-        let no = room.no();
-        self.to_lane(member.lane(), crate::realtime::lane::Job::Leave { room: no, conn }).await;
+        let farewell = told.map(|code| room.farewell(code));
+        let job = Job::Leave { room: room.no(), conn, farewell };
+        self.to_lane(member.lane(), job).await;
         self.tell_going(&log_key, &member).await;
     }
 
@@ -147,7 +173,10 @@ impl Feed {
                             room.take_unsent();
                         }
                         if let Effect::Ended(code) = effect {
-                            waiters.into_iter().for_each(|waiter| waiter.refuse(codes::error::UNKNOWN_CHANNEL));
+                            let closed = code == room::ROOM_CLOSED;
+                            let error =
+                                if closed { codes::error::UNKNOWN_CHANNEL } else { codes::error::TOO_MANY_REQUESTS };
+                            waiters.into_iter().for_each(|waiter| waiter.refuse(error));
                             return self.end(&key, code).await;
                         }
                         return self.settle_all(&key, waiters, false).await;

@@ -212,14 +212,15 @@ impl Feed {
 
     /// A room ends for its members.
     async fn end(&mut self, key: &Bytes, code: codes::UnsubscribeCode) {
-        let Some(room) = self.rooms.remove(key) else { return };
+        let Some(mut room) = self.rooms.remove(key) else { return };
         let frames = room.farewell(code);
+        // First the connections, then the clients: one that comes back at once must not be told that it is in already.
+        room.dismiss(&self.deps.metrics);
         for lane in 0..self.deps.lanes.len() {
             if room.has_members_on(lane) {
                 self.to_lane(lane, Job::End { room: room.no(), frames: frames.clone() }).await;
             }
         }
-        room.dismiss(&self.deps.metrics);
     }
 
     /// Records were missed: nothing in memory can be trusted. Members resume, and are served from the log.

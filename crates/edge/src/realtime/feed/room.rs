@@ -327,7 +327,7 @@ impl Room {
     }
 
     /// Tells members' connections that they are out, and those who wait to try again.
-    pub(super) fn dismiss(mut self, metrics: &RealtimeMetrics) {
+    pub(super) fn dismiss(&mut self, metrics: &RealtimeMetrics) {
         for waiter in self.abandon() {
             waiter.refuse(codes::error::TOO_MANY_REQUESTS);
         }

@@ -3,4 +3,8 @@
 mod client;
 
 mod conversation;
+mod hostile;
+mod no_seam;
+mod presence;
 mod resume;
+mod tokens;
