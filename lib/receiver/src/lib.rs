@@ -2,7 +2,7 @@
 //! learn which messages of a room are missing.
 //!
 //! The core ([`Receiver`]) does no I/O and reads no clock: it works behind any HTTP library. With the feature `axum` there is a ready
-//! router in [`axum`](crate::axum).
+//! router in [`axum`].
 //!
 //! ```
 //! use roomhook_receiver::{Config, Error, Event, Receiver, Request};
