@@ -221,7 +221,7 @@ impl Handle {
                     if events.len() >= limit {
                         break;
                     }
-                    let owed = plan::owed(record, name.app.0, &settings.switches, settings.style)?;
+                    let owed = plan::owed(record, name.app.0, &settings.switches, settings.style, plan::afresh)?;
                     events.extend(owed.into_iter().map(|owed| Pulled {
                         id: DeliveryId { shard, pos: owed.pos },
                         command: owed.content.command,

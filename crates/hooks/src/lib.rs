@@ -13,6 +13,7 @@ pub mod retry;
 pub mod rows;
 
 mod bodies;
+mod contents;
 pub mod settings;
 
 pub mod http;

@@ -121,18 +121,28 @@ impl Switches {
     }
 }
 
-/// What of `record` is owed to an endpoint of `app`, in the order of its events.
+/// What of `record` is owed to an endpoint of `app`, in the order of its events. `reuse` may answer with content that was
+/// made before for the same event and style, or make it.
 ///
 /// # Errors
 /// When the record cannot be decoded: a newer release wrote it, or it is damaged.
-pub fn owed(record: &Record, app: u32, switches: &Switches, style: Style) -> Result<Vec<Owed>, CodecError> {
-    each(record, app, switches, |index, room, command, event| Owed {
-        pos: EventPos { lsn: record.lsn, index },
-        room: record.key.0.clone(),
-        seq: seq(event),
-        at: event.at().0,
-        content: content(room, command, event, style),
+pub fn owed(
+    record: &Record,
+    app: u32,
+    switches: &Switches,
+    style: Style,
+    mut reuse: impl FnMut(EventPos, &dyn Fn() -> Content) -> Content,
+) -> Result<Vec<Owed>, CodecError> {
+    each(record, app, switches, |index, room, command, event| {
+        let pos = EventPos { lsn: record.lsn, index };
+        let content = reuse(pos, &|| content(room, command, event, style));
+        Owed { pos, room: record.key.0.clone(), seq: seq(event), at: event.at().0, content }
     })
+}
+
+/// For [`owed`]: makes all content anew.
+pub fn afresh(_: EventPos, make: &dyn Fn() -> Content) -> Content {
+    make()
 }
 
 /// As [`owed`], but only how many.

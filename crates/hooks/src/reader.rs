@@ -22,6 +22,8 @@ pub(crate) struct Reader {
     ahead: Option<Stream>,
     /// Of a batch that did not fit: the batch, and the index of the first record that is still to be loaded.
     rest: Option<(Arc<[Record]>, usize)>,
+    /// The app has other endpoints that may want the same bodies.
+    shares: bool,
 }
 
 struct Stream {
@@ -40,7 +42,8 @@ enum Stopped {
 
 impl Reader {
     pub(crate) fn new(shared: Arc<Shared>, shard: u16, endpoints: watch::Receiver<Arc<Vec<Arc<Endpoint>>>>) -> Self {
-        Self { shared, shard, endpoints, load: None, ahead: None, rest: None }
+        let shares = has_siblings(&shared.settings.load().endpoint, &endpoints.borrow());
+        Self { shared, shard, endpoints, load: None, ahead: None, rest: None, shares }
     }
 
     /// Reads until the log is closed. Cancel safe: what was not handed to the engine is read again.
@@ -97,10 +100,15 @@ impl Reader {
         let next = last.lsn.next();
         let settings = self.shared.settings.load_full();
         let switches = self.shared.core().engine.switches(self.shard);
+        let (style, contents) = (settings.style, &self.shared.world.contents);
         let mut owed = Vec::new();
         for record in chunk {
             let Some(switches) = switches.at(record.lsn) else { continue };
-            let of_record = plan::owed(record, settings.endpoint.app.0, switches, settings.style);
+            let of_record =
+                plan::owed(record, settings.endpoint.app.0, switches, style, |pos, make| match self.shares {
+                    true => contents.get(self.shard, pos, style, make),
+                    false => make(),
+                });
             owed.append(&mut of_record.map_err(|error| Stopped::Record { at: record.lsn, error })?);
         }
         let wakes = self.shared.core().engine.load(self.shard, owed, next);
@@ -139,6 +147,7 @@ impl Reader {
         }
         let endpoints = self.endpoints.borrow_and_update().clone();
         let own = self.shared.settings.load();
+        self.shares = has_siblings(&own.endpoint, &endpoints);
         let found = endpoints.iter().find(|other| {
             other.app == own.endpoint.app && other.id == own.endpoint.id && other.generation == own.endpoint.generation
         });
@@ -155,6 +164,10 @@ impl Reader {
             "retention dropped records before this endpoint got them; what was owed of them is expired"
         );
     }
+}
+
+fn has_siblings(own: &Endpoint, endpoints: &[Arc<Endpoint>]) -> bool {
+    endpoints.iter().any(|other| other.app == own.app && other.id != own.id)
 }
 
 async fn next(stream: &mut Option<Stream>) -> Result<Arc<[Record]>, ReadError> {

@@ -179,7 +179,9 @@ impl Run<'_> {
                         next = end;
                         break;
                     }
-                    for owed in plan::owed(record, name.app.0, &self.settings.switches, self.settings.style)? {
+                    for owed in
+                        plan::owed(record, name.app.0, &self.settings.switches, self.settings.style, plan::afresh)?
+                    {
                         self.send(DeliveryId { shard, pos: owed.pos }, owed.room, owed.seq, owed.at).await;
                     }
                 }

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use crate::{
     config::Config,
+    contents::Contents,
     endpoint::checkpoint_is_due,
     engine::{Engine, Failed, Job, Verdict, Wakes},
     http::{Report, Roots, Transport},
@@ -36,6 +37,7 @@ pub(crate) struct World {
     pub(crate) shards: u16,
     pub(crate) config: Arc<Config>,
     pub(crate) roots: Arc<Roots>,
+    pub(crate) contents: Arc<Contents>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) clock: Clock,
 }

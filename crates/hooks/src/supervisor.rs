@@ -14,6 +14,7 @@ use tokio::{
 
 use crate::{
     config::Config,
+    contents::Contents,
     endpoint::{Endpoints, Running},
     handle::Handle,
     http::{Guard, HttpTransport, Roots, SystemResolver, Transport},
@@ -86,7 +87,8 @@ pub fn start_with(
     metrics: &mut Registry,
 ) -> Hooks {
     let roots = Arc::new(Roots::new(config.extra_roots_pem.clone()));
-    let world = World { log, rows, shards, config: Arc::new(config), roots, transport, clock };
+    let contents = Arc::new(Contents::new(shards));
+    let world = World { log, rows, shards, config: Arc::new(config), roots, contents, transport, clock };
     let roster = Roster::default();
     telemetry::register(metrics, roster.clone(), world.clock.clone());
     let handle = Handle::new(roster.clone(), world.clone());
@@ -123,6 +125,8 @@ impl Supervisor {
         let stops: JoinSet<()> =
             std::mem::take(&mut self.running).into_values().map(|running| running.stop(deadline)).collect();
         stops.join_all().await;
+        // Rows of deleted endpoints that are not removed by then are never read again.
+        let _ = tokio::time::timeout_at(deadline, self.sweeps.join_all()).await;
         self.roster.write().clear();
     }
 

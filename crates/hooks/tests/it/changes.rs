@@ -65,6 +65,32 @@ async fn an_endpoint_created_later_owes_only_what_came_after_its_creation() {
 }
 
 #[tokio::test]
+async fn a_deleted_endpoint_leaves_nothing_and_its_namesake_begins_anew() {
+    let receiver = Receiver::start().await;
+    receiver.rule(|_| Reply::status(500));
+    let first = endpoint(&receiver.url("/"));
+    let mut world = World::new(vec![first.clone()]).await;
+    world.say("r", "never delivered").await;
+    receiver.wait_for(1).await;
+    world.configure(Vec::new());
+    while !world.hooks().status().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    receiver.rule(|_| Reply::ok());
+    let mut second = first;
+    (second.generation, second.start, second.created_at) = (2, Start::Tail, now());
+    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    world.configure(vec![second]);
+    world.say("r", "delivered").await;
+    let got = receiver.wait_until(|got| got.iter().any(|got| got.seq() == 2)).await;
+    assert_eq!(got.iter().filter(|got| got.header("roomhook-attempt") == "1" && got.seq() == 1).count(), 1);
+    wait_for_status(world.hooks(), |status| status.summary.totals.delivered == 1).await;
+    assert_eq!(world.hooks().status()[0].summary.totals.acknowledged, 1);
+    world.stop().await;
+    assert_eq!(world.rows_of_generation(1).await, 0);
+}
+
+#[tokio::test]
 async fn each_endpoint_of_an_app_has_its_own_rooms_and_cursor() {
     let (all, some) = (Receiver::start().await, Receiver::start().await);
     let mut second = endpoint(&some.url("/"));

@@ -16,6 +16,10 @@ enum Step {
     Wait(u64),
     Checkpoint,
     Crash,
+    Pause(bool),
+    Reorder(bool),
+    Resume,
+    RetryAside,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -26,6 +30,10 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1_u64..40_000).prop_map(Step::Wait),
         2 => Just(Step::Checkpoint),
         1 => Just(Step::Crash),
+        1 => any::<bool>().prop_map(Step::Pause),
+        1 => any::<bool>().prop_map(Step::Reorder),
+        1 => Just(Step::Resume),
+        1 => Just(Step::RetryAside),
     ]
 }
 
@@ -101,6 +109,19 @@ fn run(rig: &mut Rig, steps: Vec<Step>) -> Auditor {
                 rig.crash();
                 auditor.crashed();
             }
+            Step::Pause(paused) => rig.configure(Policy { paused, ..rig.policy.clone() }),
+            Step::Reorder(ordered) if rig.policy.order == Order::Room && !ordered => {
+                rig.configure(Policy { order: Order::None, ..rig.policy.clone() });
+            }
+            Step::Reorder(_) => {}
+            Step::Resume => {
+                rig.engine.resume(rig.now);
+            }
+            Step::RetryAside => {
+                if let Some(aside) = rig.engine.asides(1).pop() {
+                    rig.engine.retry_now(aside.id, rig.now);
+                }
+            }
         }
         numbers_add_up(rig);
     }
@@ -109,6 +130,8 @@ fn run(rig: &mut Rig, steps: Vec<Step>) -> Auditor {
 
 /// Everything works again: all that is owed must get paid.
 fn heal(rig: &mut Rig, auditor: &mut Auditor) {
+    // Order by room again, whatever it was: what is in flight or failing in several places of a room must sort itself out.
+    rig.configure(Policy { paused: false, order: Order::Room, ..rig.policy.clone() });
     for job in std::mem::take(&mut auditor.in_flight) {
         auditor.delivered.insert((job.room.to_vec(), job.seq));
         rig.settle(&job, Verdict::Acknowledged);

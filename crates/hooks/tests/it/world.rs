@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use roomhook_hooks::{Config, Hooks, retry::RetryPolicy};
-use roomhook_log::{Claim, Key, LogAppend, LogId, MemoryLog, NewRecord, NodeId};
+use roomhook_log::{Claim, Key, LogAppend, LogId, MemoryLog, NewRecord, NodeId, Rows};
 use roomhook_room::{
     AppId, Draft, Endpoint, EndpointId, Event, Message, MsgId, MsgSeq, Origin, Platform, Priority, RoomId, RoomKey,
     Start, UnixMillis, UserId, encode_record,
@@ -119,6 +119,18 @@ impl World {
 
     pub(crate) fn configure(&self, endpoints: Vec<Endpoint>) {
         self.endpoints.send_replace(Arc::new(endpoints.into_iter().map(Arc::new).collect()));
+    }
+
+    /// Rows of the default endpoint's generation that are left beside all shards.
+    pub(crate) async fn rows_of_generation(&self, generation: u64) -> usize {
+        let names = roomhook_hooks::rows::Names::new(APP, &EndpointId(EndpointId::DEFAULT.into()), generation);
+        let mut left = 0;
+        for shard in 0..self.shards {
+            for prefix in [names.cursor(), names.exceptions()] {
+                left += self.log.scan(LogId(shard), &prefix, None, 100).await.expect("scan").len();
+            }
+        }
+        left
     }
 
     /// Appends a message to a room; returns its `MsgSeq`.
