@@ -6,6 +6,10 @@
 //!          │ and unsettled     │  only in the log    │                 │
 //! ─────────┴───────────────────┴─────────────────────┴─────────────────┴──>
 //! ```
+//!
+//! When the window is full the reader waits, and the rest stays in the log. A window holds what lies between in the order
+//! of the log, so a room that is sent more than its endpoint takes in order (1/RTT) fills it in the end, and then slows the
+//! rooms of its shard to its own pace. A delivery that fails is set aside before that happens; one that is merely slow is not.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

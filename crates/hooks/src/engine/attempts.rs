@@ -1,0 +1,239 @@
+//! Attempts: what to send now, and what follows from how it went: retry, hold, set aside, give up, pause.
+
+use std::cmp::Reverse;
+
+use super::{
+    Engine, UNWRITTEN_MAX,
+    asides::Phase,
+    health::Permit,
+    types::{DeliveryId, Failed, Job, Settlement, Ticket, Verdict, Wakes},
+    window::{State, Window},
+};
+use crate::retry::GiveUp;
+
+impl Engine {
+    /// The attempt to make now, if any. Whoever gets it must [`Engine::settle`] it.
+    pub fn next(&mut self, now: u64) -> Option<Job> {
+        if self.policy.paused || !self.policy.sendable || self.rows.iter().any(|rows| rows.len() > UNWRITTEN_MAX) {
+            return None;
+        }
+        if self.in_flight >= self.policy.concurrency.max(1) {
+            return None;
+        }
+        let probe = match self.health.permit(self.in_flight, self.policy.catch_up_per_s, now) {
+            Permit::Send => false,
+            Permit::Probe => true,
+            Permit::Wait(_) => return None,
+        };
+        let aside = self.asides.next(self.policy.concurrency);
+        let job = aside.or_else(|| self.next_of_window()).or_else(|| self.next_after_relief(now))?;
+        self.in_flight += 1;
+        self.health.sent(job.at);
+        Some(Job { probe, ..job })
+    }
+
+    fn next_of_window(&mut self) -> Option<Job> {
+        while let Some(Reverse((_, ticket))) = self.ready.pop() {
+            let Ticket::Window { shard, ordinal } = ticket else { continue };
+            let Some(window) = self.windows.get_mut(usize::from(shard)) else { continue };
+            let Some(slot) = window.slot(ordinal).filter(|slot| slot.state == State::Ready) else { continue };
+            slot.state = State::InFlight;
+            slot.attempt = slot.attempt.saturating_add(1);
+            let (pos, seq, at, room) = (slot.pos, slot.seq, slot.at, slot.room);
+            let (attempt, content) = (slot.attempt, slot.content.clone());
+            window.ready -= 1;
+            window.in_flight += 1;
+            let Some(room) = self.rooms.get(room) else { continue };
+            room.in_flight += 1;
+            let (id, room) = (DeliveryId { shard, pos }, room.key.clone());
+            return Some(Job { id, ticket, attempt, room, seq, at, content, probe: false });
+        }
+        None
+    }
+
+    /// When a shard's window is full of deliveries that wait behind held ones, holding on would stop the rooms that are
+    /// well: the one that held longest is set aside before its time.
+    fn next_after_relief(&mut self, now: u64) -> Option<Job> {
+        let (shards, limits) = (self.windows.len(), self.policy.limits);
+        let is_stuck = |window: &Window| {
+            window.ready == 0 && window.in_flight == 0 && window.open > 0 && !window.has_space(&limits, shards)
+        };
+        let &(_, shard, ordinal) =
+            self.held.iter().find(|(_, shard, _)| self.windows.get(usize::from(*shard)).is_some_and(is_stuck))?;
+        self.set_aside(shard, ordinal, now);
+        self.next_of_window()
+    }
+
+    /// What came of an attempt.
+    pub fn settle(&mut self, job: &Job, verdict: Verdict, now: u64) -> Wakes {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let resumed = match verdict {
+            Verdict::Acknowledged => self.health.succeeded(now),
+            Verdict::Failed(failed) if !self.policy.retry.once => {
+                if self.health.failed(job.ticket, &failed, job.probe, now) {
+                    self.release_held(now);
+                }
+                false
+            }
+            Verdict::Untried if job.probe => {
+                self.health.probe_untried();
+                false
+            }
+            _ => false,
+        };
+        self.keep_active_time(now);
+        match job.ticket {
+            Ticket::Window { shard, ordinal } => self.settle_window(shard, ordinal, verdict, now),
+            Ticket::Aside(id) => self.settle_aside(id, verdict, now),
+        }
+        let failed = !matches!(verdict, Verdict::Acknowledged);
+        Wakes {
+            // Whoever settles takes the next one itself. One more may start when an endpoint that recovers gets more room;
+            // waking all would be in vain while its rate is limited.
+            ready: if resumed { self.ready_len() } else { usize::from(failed || self.health.is_catching_up()) },
+            space: self.regained_space(job.id.shard),
+            keeper: failed || resumed,
+        }
+    }
+
+    fn settle_window(&mut self, shard: u16, ordinal: u64, verdict: Verdict, now: u64) {
+        let Some(window) = self.windows.get_mut(usize::from(shard)) else { return };
+        window.in_flight = window.in_flight.saturating_sub(1);
+        let Some(slot) = window.slot(ordinal) else { return };
+        let room = slot.room;
+        if let Some(room) = self.rooms.get(room) {
+            room.in_flight = room.in_flight.saturating_sub(1);
+        }
+        match verdict {
+            Verdict::Acknowledged => self.finish(shard, ordinal, Settlement::Delivered),
+            Verdict::Gone => self.finish(shard, ordinal, Settlement::Expired),
+            Verdict::Untried => self.make_ready(shard, ordinal),
+            Verdict::Failed(_) if !self.policy.sendable => self.finish(shard, ordinal, Settlement::Skipped),
+            Verdict::Failed(failed) => self.fail_window(shard, ordinal, failed, now),
+        }
+    }
+
+    fn fail_window(&mut self, shard: u16, ordinal: u64, failed: Failed, now: u64) {
+        let (active, stopped) = (self.active(now), self.is_stopped());
+        let Some(window) = self.windows.get_mut(usize::from(shard)) else { return };
+        let Some(slot) = window.slot(ordinal) else { return };
+        slot.last = failed;
+        if self.policy.retry.once {
+            return self.give_up(shard, ordinal, now);
+        }
+        if stopped {
+            // The endpoint's fault, not the message's: it waits for the endpoint. Behind the others, so that the next
+            // probe is about another room.
+            (slot.tries, slot.since) = (0, 0);
+            return self.make_ready_as(shard, ordinal, now);
+        }
+        slot.tries = slot.tries.saturating_add(1);
+        if slot.tries == 1 {
+            slot.since = active;
+        }
+        if active.saturating_sub(slot.since) >= self.policy.hold_ms {
+            return self.set_aside(shard, ordinal, now);
+        }
+        let hold_ends = now + self.policy.hold_ms - (active - slot.since);
+        let wait = self.policy.retry.wait_ms(slot.tries, failed.retry_after_ms, &mut self.random);
+        let until = (now + wait).min(hold_ends);
+        slot.state = State::Held { until };
+        self.held.insert((slot.since, shard, ordinal));
+        self.timers.push(Reverse((until, Ticket::Window { shard, ordinal })));
+    }
+
+    /// The endpoint was paused: nobody holds a room any more, all wait for the endpoint.
+    pub(super) fn release_held(&mut self, now: u64) {
+        for (_, shard, ordinal) in std::mem::take(&mut self.held) {
+            let slot = self.windows.get_mut(usize::from(shard)).and_then(|window| window.slot(ordinal));
+            if let Some(slot) = slot {
+                (slot.tries, slot.since) = (0, 0);
+            }
+            self.make_ready_as(shard, ordinal, now);
+        }
+    }
+
+    fn give_up(&mut self, shard: u16, ordinal: u64, now: u64) {
+        match self.policy.retry.give_up {
+            GiveUp::Skip => self.finish(shard, ordinal, Settlement::Skipped),
+            GiveUp::Park => {
+                self.note_aside(shard, ordinal, Phase::Parked, 0, now);
+                self.finish(shard, ordinal, Settlement::Parked);
+            }
+        }
+    }
+
+    /// Lets the room go on without this delivery, which keeps being retried on its own.
+    fn set_aside(&mut self, shard: u16, ordinal: u64, now: u64) {
+        if self.asides.len() >= self.policy.limits.aside_max {
+            return self.give_up(shard, ordinal, now);
+        }
+        let slot = self.windows.get_mut(usize::from(shard)).and_then(|window| window.slot(ordinal));
+        let Some((tries, retry_after)) = slot.map(|slot| (slot.tries, slot.last.retry_after_ms)) else { return };
+        let retry_at = now + self.policy.retry.wait_ms(tries, retry_after, &mut self.random);
+        if let Some(id) = self.note_aside(shard, ordinal, Phase::Resting, retry_at, now) {
+            self.timers.push(Reverse((retry_at, Ticket::Aside(id))));
+        }
+        self.finish(shard, ordinal, Settlement::Aside);
+    }
+
+    /// Time passed. Call it at [`Engine::wake_at`] or later.
+    pub fn tick(&mut self, now: u64) -> Wakes {
+        while let Some(Reverse((at, ticket))) = self.timers.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.pop();
+            match ticket {
+                Ticket::Aside(id) => self.asides.wake(id, at),
+                Ticket::Window { shard, ordinal } => self.wake_held(shard, ordinal, at, now),
+            }
+        }
+        Wakes { ready: self.ready_len(), space: None, keeper: false }
+    }
+
+    fn wake_held(&mut self, shard: u16, ordinal: u64, at: u64, now: u64) {
+        let active = self.active(now);
+        let slot = self.windows.get_mut(usize::from(shard)).and_then(|window| window.slot(ordinal));
+        let Some(slot) = slot.filter(|slot| slot.state == State::Held { until: at }) else { return };
+        let since = slot.since;
+        if active.saturating_sub(since) >= self.policy.hold_ms {
+            return self.set_aside(shard, ordinal, now);
+        }
+        self.held.remove(&(since, shard, ordinal));
+        self.make_ready(shard, ordinal);
+    }
+
+    /// When [`Engine::tick`] or [`Engine::next`] has something new to say although nothing else happened.
+    pub fn wake_at(&mut self, now: u64) -> Option<u64> {
+        if self.policy.paused || !self.policy.sendable {
+            return None;
+        }
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let permit = match self.health.permit(self.in_flight, self.policy.catch_up_per_s, now) {
+            Permit::Wait(until) if self.ready_len() > 0 => until,
+            Permit::Probe => Some(now),
+            _ => None,
+        };
+        timer.into_iter().chain(permit).min()
+    }
+
+    fn regained_space(&mut self, shard: u16) -> Option<u16> {
+        // The cursor is moved here too, because settled slots at the front count as used space.
+        self.pass(shard);
+        let shards = self.windows.len();
+        let window = self.windows.get_mut(usize::from(shard))?;
+        let regained = window.full && window.has_good_space(&self.policy.limits, shards);
+        window.full &= !regained;
+        regained.then_some(shard)
+    }
+
+    /// Attempts that could start now, not counting limits.
+    pub fn ready_len(&self) -> usize {
+        self.windows.iter().map(|window| window.ready).sum::<usize>() + self.asides.ready_len()
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+}
