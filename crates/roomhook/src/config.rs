@@ -13,9 +13,9 @@ mod tests;
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use roomhook_hooks::http::Guard;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use check::is_private;
 pub(crate) use layers::load;
 pub(crate) use problem::Problems;
 pub(crate) use units::{IpRange, Limit, Secret, Size, Span};
@@ -135,6 +135,13 @@ pub(crate) struct Webhooks {
     pub(crate) checkpoint_every: Span,
     pub(crate) allow: Vec<IpRange>,
     pub(crate) extra_roots: PathBuf,
+}
+
+impl Webhooks {
+    /// Which addresses webhooks may go to.
+    pub(crate) fn guard(&self) -> Guard {
+        Guard::new(self.allow.iter().map(|range| range.0).collect())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -18,7 +18,7 @@ pub(super) fn clock() -> roomhook_shard::Clock {
 }
 
 pub(super) fn public_listener(config: &Config) -> anyhow::Result<listener::Config> {
-    let proxies = config.server.trusted_proxies.iter().map(|range| range.to_string().parse());
+    let proxies = config.server.trusted_proxies.iter().map(|range| range.0.to_string().parse());
     Ok(listener::Config {
         connections_max: config.limits.connections_max as usize,
         // Half of the time to stop is for requests, the other half for what comes after them.
@@ -70,7 +70,6 @@ pub(super) fn hooks(config: &Config) -> anyhow::Result<roomhook_hooks::Config> {
         true => String::new(),
         false => std::fs::read_to_string(&hooks.extra_roots).context("webhooks.extra_roots")?,
     };
-    let allow = hooks.allow.iter().map(|range| range.to_string().parse());
     Ok(roomhook_hooks::Config {
         timeout: hooks.timeout.0,
         concurrency: NonZeroUsize::new(hooks.concurrency.into()).unwrap_or(NonZeroUsize::MIN),
@@ -92,7 +91,7 @@ pub(super) fn hooks(config: &Config) -> anyhow::Result<roomhook_hooks::Config> {
         hold: hooks.hold.0,
         catch_up_per_s: hooks.catch_up_per_s,
         checkpoint_every: hooks.checkpoint_every.0,
-        allow: allow.collect::<Result<_, _>>().context("webhooks.allow")?,
+        allow: hooks.allow.iter().map(|range| range.0).collect(),
         extra_roots_pem: roots,
         ..roomhook_hooks::Config::default()
     })

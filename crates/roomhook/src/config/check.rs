@@ -114,13 +114,11 @@ fn first_webhook(webhook: &Webhook, key: &str, config: &Config, found: &mut Vec<
     match webhook.url.parse::<http::Uri>() {
         Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() => {
             let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-            let refused = host
-                .parse::<IpAddr>()
-                .is_ok_and(|ip| is_private(ip) && !config.webhooks.allow.iter().any(|range| range.contains(ip)));
-            if refused {
+            let refused = host.parse::<IpAddr>().ok().and_then(|ip| config.webhooks.guard().check(ip).err());
+            if let Some(range) = refused {
                 found.push(Problem::new(
                     format!("{key}.url"),
-                    format!("{host} is a private address, and deliveries there are refused; add webhooks.allow = [\"{host}\"] if you mean it"),
+                    format!("{host} is {range}, and deliveries there are refused; add webhooks.allow = [\"{host}\"] if you mean it"),
                 ));
             }
         }
@@ -144,14 +142,6 @@ fn first_webhook(webhook: &Webhook, key: &str, config: &Config, found: &mut Vec<
             format!("{key}.signing_secret"),
             "is no Standard Webhooks secret; write whsec_ and base64 of 24 to 64 bytes",
         ));
-    }
-}
-
-/// Addresses that deliveries go to only if `webhooks.allow` says so.
-pub(crate) fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }
 

@@ -74,7 +74,7 @@ fn the_environment_reaches_into_apps_and_keeps_text_as_it_is() {
     assert_eq!(config.app[0].webhook.as_ref().expect("a webhook").url, "https://example.com/h");
     assert_eq!((config.app[1].sdkappid, config.app[1].key.expose()), (7, "77"));
     assert_eq!(config.app[1].admins, ["administrator"]);
-    assert_eq!(config.webhooks.allow[0].to_string(), "10.0.0.0/8");
+    assert_eq!(config.webhooks.allow[0].0.to_string(), "10.0.0.0/8");
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn values_without_a_unit_are_told_what_to_write() {
     let text = advice("[storage]\nretention_max_age = \"never\"\n");
     assert!(text.contains("or \"off\""), "{text}");
     let text = advice("[webhooks]\nallow = [\"10.0.0.0/33\"]\n");
-    assert!(text.contains("webhooks.allow") && text.contains("\"10.0.0.0/8\""), "{text}");
+    assert!(text.contains("webhooks.allow") && text.contains("one like 10.0.0.0/8"), "{text}");
     let text = advice("[storage]\ndurability = \"maybe\"\n");
     assert!(text.contains("storage.durability: write one of \"fsync\", \"os\""), "{text}");
 }
@@ -182,12 +182,4 @@ fn units_read_and_print_the_same() {
     }
     assert_eq!("5MB".parse(), Ok(Size(5_000_000)));
     assert!("99999999999999TiB".parse::<Size>().is_err());
-    let range: IpRange = "10.1.0.0/16".parse().expect("a range");
-    assert!(
-        range.contains("10.1.2.3".parse().expect("an address"))
-            && !range.contains("10.2.2.3".parse().expect("an address"))
-    );
-    assert!(range.contains("::ffff:10.1.2.3".parse().expect("an address")), "mapped addresses count as what they map");
-    assert!("0.0.0.0/0".parse::<IpRange>().expect("all").contains("9.9.9.9".parse().expect("an address")));
-    assert!("::/0".parse::<IpRange>().expect("all").contains("fe80::1".parse().expect("an address")));
 }

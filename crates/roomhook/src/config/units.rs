@@ -1,7 +1,8 @@
 //! Values with units, and values that must not be printed.
 
-use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
+use roomhook_hooks::http::{IpNet, IpNetError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A duration, written with its unit: `"250ms"`, `"2s"`, `"10min"`, `"7d"`.
@@ -93,42 +94,15 @@ impl<T: FromStr<Err = String>> FromStr for Limit<T> {
     }
 }
 
-/// A range of addresses: `"10.0.0.0/8"`, `"fd00::/8"`, or one address.
+/// A range of addresses, as the webhooks' guard reads it: `"10.0.0.0/8"`, `"fd00::/8"`, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct IpRange {
-    pub(crate) base: IpAddr,
-    pub(crate) prefix_bits: u8,
-}
-
-impl IpRange {
-    pub(crate) fn contains(&self, ip: IpAddr) -> bool {
-        let shift = |width: u8| u32::from(width.saturating_sub(self.prefix_bits));
-        match (self.base, ip.to_canonical()) {
-            (IpAddr::V4(base), IpAddr::V4(ip)) => u64::from(base.to_bits() ^ ip.to_bits()) >> shift(32) == 0,
-            (IpAddr::V6(base), IpAddr::V6(ip)) => {
-                (base.to_bits() ^ ip.to_bits()).checked_shr(shift(128)).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
-    }
-}
+pub(crate) struct IpRange(pub(crate) IpNet);
 
 impl FromStr for IpRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let hint = || format!("\"{text}\" is no address range; write for example \"10.0.0.0/8\" or \"fd00::/8\"");
-        let (base, bits) = text.split_once('/').map_or((text, None), |(base, bits)| (base, Some(bits)));
-        let base: IpAddr = base.parse().map_err(|_| hint())?;
-        let width = if base.is_ipv4() { 32 } else { 128 };
-        let prefix_bits = bits.map_or(Ok(width), str::parse).map_err(|_| hint())?;
-        if prefix_bits > width { Err(hint()) } else { Ok(Self { base, prefix_bits }) }
-    }
-}
-
-impl fmt::Display for IpRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.base, self.prefix_bits)
+        text.parse().map(Self).map_err(|error: IpNetError| error.to_string())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Looks at all but the disk.
 
 use std::{
-    net::{IpAddr, TcpListener},
+    net::TcpListener,
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -97,13 +97,11 @@ pub(super) async fn endpoint(url: &str, config: &Config) -> Finding {
             );
         }
     };
-    let refused = addresses
-        .iter()
-        .find(|addr| is_private(addr.ip()) && !config.webhooks.allow.iter().any(|range| range.contains(addr.ip())));
-    if let Some(addr) = refused {
+    let guard = config.webhooks.guard();
+    if let Some((ip, range)) = addresses.iter().find_map(|addr| Some((addr.ip(), guard.check(addr.ip()).err()?))) {
         return Wrong(
-            format!("{place} is the private address {}, and deliveries there are refused", addr.ip()),
-            format!("if you mean it: webhooks.allow = [\"{}\"]", addr.ip()),
+            format!("{place} is {ip}, which is {range}, and deliveries there are refused"),
+            format!("if you mean it: webhooks.allow = [\"{ip}\"]"),
         );
     }
     let Some(addr) = addresses.first() else {
@@ -120,9 +118,4 @@ pub(super) async fn endpoint(url: &str, config: &Config) -> Finding {
             "look at firewalls between here and there".to_owned(),
         ),
     }
-}
-
-/// As the server guards itself; see `app.webhook.url` in the configuration's checks.
-fn is_private(ip: IpAddr) -> bool {
-    crate::config::is_private(ip)
 }
