@@ -93,16 +93,20 @@ impl Server {
         assert!(status.success(), "the server ended with {status}");
     }
 
+    /// Path and query of a REST call by `administrator`.
+    pub(crate) fn path(command: &str) -> String {
+        let app = SDKAPPID.to_string();
+        let usersig = run(&["usersig", "--sdkappid", &app, "--key", KEY, "--user", "administrator"]).stdout;
+        let usersig = text(&usersig);
+        format!(
+            "/v4/{command}?sdkappid={app}&identifier=administrator&usersig={}&random=1&contenttype=json",
+            usersig.trim()
+        )
+    }
+
     /// A REST call by `administrator`.
     pub(crate) fn call(&self, command: &str, body: &Value) -> Value {
-        let usersig = text(
-            &run(&["usersig", "--sdkappid", &SDKAPPID.to_string(), "--key", KEY, "--user", "administrator"]).stdout,
-        );
-        let query = format!(
-            "sdkappid={SDKAPPID}&identifier=administrator&usersig={}&random=1&contenttype=json",
-            usersig.trim()
-        );
-        let (status, answer) = post(self.listen, &format!("/v4/{command}?{query}"), &body.to_string());
+        let (status, answer) = post(self.listen, &Self::path(command), &body.to_string());
         assert_eq!(status, 200, "{answer}");
         serde_json::from_str(&answer).expect("a JSON answer")
     }

@@ -54,7 +54,7 @@ pub(crate) struct Args {
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
-    /// Write each acknowledged message to this file, a line with room id and MsgSeq, as soon as it is acknowledged
+    /// Write each acknowledged message to this file: a line with room id and MsgSeq (complete when the run has ended)
     #[arg(long, value_name = "FILE")]
     acks: Option<PathBuf>,
     /// Keep the store of the server in this folder (it may hold one already)
@@ -112,6 +112,14 @@ struct Tally {
     first_error: Option<String>,
 }
 
+/// A whole run: what the connections saw, and what the processes used while it was measured.
+struct Measured {
+    tally: Tally,
+    cpu: Option<Duration>,
+    load_cpu: Option<Duration>,
+    peak_mb: Option<f64>,
+}
+
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut subject = Subject::prepare(&args).await?;
     let room_prefix = format!("bench-{:06x}", fastrand::u32(..0x100_0000));
@@ -131,7 +139,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         next: AtomicU64::new(fastrand::u32(..).into()),
         acks: args.acks.as_deref().map(create_acks).transpose()?,
     });
-    let (tally, cpu, peak_mb) = measured(&run, args.connections, subject.probe).await?;
+    let Measured { tally, cpu, load_cpu, peak_mb } = measured(&run, args.connections, subject.probe).await?;
     let took_s = f64::from(args.seconds);
     let sent = tally.latencies.count();
     let mut report = Report::new("send");
@@ -150,7 +158,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     report.common(tally.errors, &tally.latencies, memory);
     report.remark(format!("longest answer: {} ms", tally.latencies.max_ms()));
     if let Some(cpu) = cpu {
-        report.remark(format!("server: {:.2} processors busy", cpu.as_secs_f64() / took_s));
+        let load = load_cpu.unwrap_or_default().as_secs_f64() / took_s;
+        report.remark(format!("processors busy: server {:.2}, load {load:.2}", cpu.as_secs_f64() / took_s));
     }
     if let Some(fdatasync) = subject.fdatasync {
         report.remark(format!("one fdatasync, here and now: {} ms (median)", rounded(fdatasync.as_secs_f64() * 1e3)));
@@ -231,18 +240,15 @@ fn create_acks(path: &Path) -> anyhow::Result<Mutex<BufWriter<File>>> {
 }
 
 /// Runs all connections to the end of the time; returns what they saw, and the server's CPU and peak memory.
-async fn measured(
-    run: &Arc<Run>,
-    connections: u32,
-    probe: Option<Probe>,
-) -> anyhow::Result<(Tally, Option<Duration>, Option<f64>)> {
+async fn measured(run: &Arc<Run>, connections: u32, probe: Option<Probe>) -> anyhow::Result<Measured> {
     let mut tasks = JoinSet::new();
     for number in 0..connections {
         tasks.spawn(Arc::clone(run).connection(number));
     }
+    let own = Probe { pid: std::process::id() };
     let cpu_at = |when: Instant| async move {
         tokio::time::sleep_until(when.into()).await;
-        probe.and_then(Probe::cpu)
+        (probe.and_then(Probe::cpu), own.cpu())
     };
     let mut tallies = Vec::new();
     let load = async {
@@ -259,7 +265,7 @@ async fn measured(
             }
         }
     };
-    let (peak_mb, cpu_before, cpu_after) = tokio::join!(load, cpu_at(run.measure_from), cpu_at(run.end));
+    let (peak_mb, before, after) = tokio::join!(load, cpu_at(run.measure_from), cpu_at(run.end));
     if let Some(acks) = &run.acks {
         acks.lock().unwrap_or_else(PoisonError::into_inner).flush().context("write the acknowledged messages")?;
     }
@@ -270,7 +276,9 @@ async fn measured(
         all.errors += tally.errors;
         all.first_error = all.first_error.or(tally.first_error);
     }
-    Ok((all, cpu_after.zip(cpu_before).map(|(after, before)| after.saturating_sub(before)), peak_mb))
+    let between = |(before, after): (Option<Duration>, Option<Duration>)| Some(after?.saturating_sub(before?));
+    let (cpu, load_cpu) = (between((before.0, after.0)), between((before.1, after.1)));
+    Ok(Measured { tally: all, cpu, load_cpu, peak_mb })
 }
 
 impl Run {
