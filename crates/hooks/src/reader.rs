@@ -145,15 +145,8 @@ impl Reader {
         if !self.endpoints.has_changed().unwrap_or(false) {
             return;
         }
-        let endpoints = self.endpoints.borrow_and_update().clone();
-        let own = self.shared.settings.load();
-        self.shares = has_siblings(&own.endpoint, &endpoints);
-        let found = endpoints.iter().find(|other| {
-            other.app == own.endpoint.app && other.id == own.endpoint.id && other.generation == own.endpoint.generation
-        });
-        if let Some(endpoint) = found {
-            self.shared.configure(endpoint.clone());
-        }
+        self.shares = has_siblings(&self.shared.settings.load().endpoint, &self.endpoints.borrow_and_update());
+        self.shared.follow(&self.endpoints);
     }
 
     fn trimmed(&self, first: Lsn) {

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use crate::{
     config::Config,
     contents::Contents,
-    endpoint::checkpoint_is_due,
+    endpoint::{Endpoints, checkpoint_is_due},
     engine::{Engine, Failed, Job, Verdict, Wakes},
     http::{Report, Roots, Transport},
     retry::millis,
@@ -103,17 +103,22 @@ impl Shared {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Takes over a changed endpoint, for all that is sent from now on.
-    pub(crate) fn configure(&self, endpoint: Arc<Endpoint>) {
-        let previous = self.settings.load_full();
-        if previous.endpoint == endpoint {
-            return;
-        }
-        let settings = Settings::new(endpoint, &self.world.config, &self.world.roots, Some(&previous));
+    /// Takes over the endpoint as it is now in the directory, for all that is sent from now on.
+    pub(crate) fn follow(&self, endpoints: &Endpoints) {
         let wakes = {
+            // Several readers may bring a change at once. The newest value is looked up under the lock, so that none of
+            // them can put an older one back.
             let mut core = self.core();
-            // Two readers may bring the same change at once; the settings are swapped under the lock so that the engine
-            // and they never disagree.
+            let previous = self.settings.load_full();
+            let own = &previous.endpoint;
+            let is_own = |other: &&Arc<Endpoint>| {
+                other.app == own.app && other.id == own.id && other.generation == own.generation
+            };
+            let Some(endpoint) = endpoints.borrow().iter().find(is_own).cloned() else { return };
+            if endpoint == *own {
+                return;
+            }
+            let settings = Settings::new(endpoint, &self.world.config, &self.world.roots, Some(&previous));
             core.engine.switch(&settings.switches);
             let wakes = core.engine.configure(settings.policy.clone(), self.world.now());
             self.settings.store(Arc::new(settings));

@@ -145,7 +145,7 @@ impl Supervisor {
         for endpoint in wanted {
             let name = EndpointName { app: endpoint.app, id: endpoint.id.clone() };
             match self.running.get(&name) {
-                Some(running) => running.shared.configure(endpoint.clone()),
+                Some(running) => running.shared.follow(&self.endpoints),
                 None => complete &= self.add(name, endpoint.clone()).await,
             }
         }
