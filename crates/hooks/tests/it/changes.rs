@@ -48,6 +48,34 @@ async fn what_is_said_while_switched_off_is_never_owed() {
 }
 
 #[tokio::test]
+async fn what_was_owed_while_switched_on_stays_owed_though_it_is_read_after_switching_off() {
+    let down = Receiver::start().await;
+    let addr = down.stop();
+    let on = endpoint(&format!("http://{addr}/"));
+    let mut off = on.clone();
+    off.commands.clear();
+    let mut config = config();
+    // One delivery per shard in memory: the rest is in the log while the switches change.
+    config.limits.open_max = 2;
+    let mut world = World::with(config, vec![on]).await;
+    for _ in 0..10 {
+        world.say("r", "owed").await;
+    }
+    wait_for_status(world.hooks(), |status| status.summary.totals.acknowledged == 10).await;
+    world.configure(vec![off]);
+    world.say("r", "not owed").await;
+    world.stop().await;
+    let receiver = Receiver::start_on(addr).await;
+    world.start();
+    receiver.wait_for(10).await;
+    wait_for_status(world.hooks(), |status| status.summary.totals.pending() == 0).await;
+    let totals = world.hooks().status()[0].summary.totals;
+    assert_eq!((totals.acknowledged, totals.delivered, totals.expired), (10, 10, 0));
+    world.stop().await;
+    assert_eq!(receiver.got().len(), 10);
+}
+
+#[tokio::test]
 async fn an_endpoint_created_later_owes_only_what_came_after_its_creation() {
     let receiver = Receiver::start().await;
     let mut world = World::new(Vec::new()).await;
