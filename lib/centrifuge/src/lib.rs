@@ -53,6 +53,7 @@ pub use types::{
     ClientInfo, ConnectPush, ConnectRequest, ConnectResult, DisconnectPush, Error, FilterNode, HistoryRequest,
     HistoryResult, Join, Leave, MessagePush, PingRequest, PingResult, PresenceRequest, PresenceResult,
     PresenceStatsRequest, PresenceStatsResult, Publication, PublishRequest, PublishResult, RefreshPush, RefreshRequest,
-    RefreshResult, RpcRequest, RpcResult, SendRequest, StreamPosition, SubRefreshRequest, SubRefreshResult,
-    SubscribePush, SubscribeRequest, SubscribeResult, UnsubscribePush, UnsubscribeRequest, UnsubscribeResult,
+    RefreshResult, RpcRequest, RpcResult, SendRequest, ServerSubscription, StreamPosition, SubRefreshRequest,
+    SubRefreshResult, SubscribePush, SubscribeRequest, SubscribeResult, UnsubscribePush, UnsubscribeRequest,
+    UnsubscribeResult,
 };

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{SubscribeRequest, SubscribeResult, redacted};
 use crate::{
@@ -111,6 +111,30 @@ impl WriteJson for ConnectRequest {
     }
 }
 
+/// A channel that the server subscribed the client to.
+///
+/// On the wire this is an entry of a map, but not written as Protobuf libraries write one: they leave out a value without
+/// fields, and `protobufjs`, which the JavaScript SDK uses, reads that as null and breaks.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ServerSubscription {
+    #[prost(string, tag = "1")]
+    pub channel: String,
+    #[prost(message, required, tag = "2")]
+    pub result: SubscribeResult,
+}
+
+/// JSON has an object of results by channel.
+pub(super) fn server_subscriptions<'de, D: Deserializer<'de>>(de: D) -> Result<Vec<ServerSubscription>, D::Error> {
+    let by_channel: BTreeMap<String, SubscribeResult> = raw::nullable(de)?;
+    Ok(by_channel.into_iter().map(|(channel, result)| ServerSubscription { channel, result }).collect())
+}
+
+pub(super) fn write_subscriptions(o: &mut Object<'_>, subs: &[ServerSubscription]) {
+    if !subs.is_empty() {
+        o.always_map("subs", subs.iter().map(|sub| (&sub.channel, &sub.result)), message);
+    }
+}
+
 /// The connection is accepted.
 #[derive(Clone, PartialEq, prost::Message, Deserialize)]
 #[serde(default)]
@@ -132,10 +156,10 @@ pub struct ConnectResult {
     #[prost(bytes = "bytes", tag = "5")]
     #[serde(deserialize_with = "raw::deserialize")]
     pub data: Bytes,
-    /// Server-side subscriptions, by channel.
-    #[prost(btree_map = "string, message", tag = "6")]
-    #[serde(deserialize_with = "raw::nullable")]
-    pub subs: BTreeMap<String, SubscribeResult>,
+    /// Server-side subscriptions.
+    #[prost(message, repeated, tag = "6")]
+    #[serde(deserialize_with = "server_subscriptions")]
+    pub subs: Vec<ServerSubscription>,
     /// Seconds between the server's pings; always above 0.
     #[prost(uint32, tag = "7")]
     #[serde(deserialize_with = "raw::nullable")]
@@ -166,9 +190,7 @@ impl WriteJson for ConnectResult {
         o.bool("expires", self.expires);
         o.uint("ttl", self.ttl);
         o.raw("data", &self.data);
-        if !self.subs.is_empty() {
-            o.always_map("subs", &self.subs, message);
-        }
+        write_subscriptions(o, &self.subs);
         o.uint("ping", self.ping);
         o.bool("pong", self.pong);
         o.str("session", &self.session);

@@ -10,7 +10,9 @@ pub use channel::{
     HistoryRequest, HistoryResult, PresenceRequest, PresenceResult, PresenceStatsRequest, PresenceStatsResult,
     PublishRequest, PublishResult, RpcRequest, RpcResult, SendRequest, StreamPosition,
 };
-pub use connect::{ConnectRequest, ConnectResult, Error, PingRequest, PingResult, RefreshRequest, RefreshResult};
+pub use connect::{
+    ConnectRequest, ConnectResult, Error, PingRequest, PingResult, RefreshRequest, RefreshResult, ServerSubscription,
+};
 pub use publication::{ClientInfo, Join, Leave, Publication};
 pub use push::{ConnectPush, DisconnectPush, MessagePush, RefreshPush, SubscribePush, UnsubscribePush};
 pub use subscribe::{

@@ -1,13 +1,11 @@
 //! Pushes that are not publications (protocol: realtime §6).
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::SubscribeResult;
+use super::connect::{ServerSubscription, server_subscriptions, write_subscriptions};
 use crate::{
-    json::{Object, WriteJson, message},
+    json::{Object, WriteJson},
     raw,
 };
 
@@ -89,9 +87,9 @@ pub struct ConnectPush {
     #[prost(bytes = "bytes", tag = "3")]
     #[serde(deserialize_with = "raw::deserialize")]
     pub data: Bytes,
-    #[prost(btree_map = "string, message", tag = "4")]
-    #[serde(deserialize_with = "raw::nullable")]
-    pub subs: BTreeMap<String, SubscribeResult>,
+    #[prost(message, repeated, tag = "4")]
+    #[serde(deserialize_with = "server_subscriptions")]
+    pub subs: Vec<ServerSubscription>,
     #[prost(bool, tag = "5")]
     #[serde(deserialize_with = "raw::nullable")]
     pub expires: bool,
@@ -120,9 +118,7 @@ impl WriteJson for ConnectPush {
         o.str("client", &self.client);
         o.str("version", &self.version);
         o.raw("data", &self.data);
-        if !self.subs.is_empty() {
-            o.always_map("subs", &self.subs, message);
-        }
+        write_subscriptions(o, &self.subs);
         o.bool("expires", self.expires);
         o.uint("ttl", self.ttl);
         o.uint("ping", self.ping);

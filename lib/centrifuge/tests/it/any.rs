@@ -141,9 +141,15 @@ fn connect_request() -> impl Strategy<Value = ConnectRequest> {
     })
 }
 
+/// By channel, as a JSON object keeps them.
+fn server_subscriptions() -> impl Strategy<Value = Vec<ServerSubscription>> {
+    collection::btree_map(text(), subscribe_result(), 0..2)
+        .prop_map(|subs| subs.into_iter().map(|(channel, result)| ServerSubscription { channel, result }).collect())
+}
+
 fn connect_result() -> impl Strategy<Value = ConnectResult> {
     let who = (text(), text(), any::<bool>(), any::<u32>(), payload());
-    let more = (collection::btree_map(text(), subscribe_result(), 0..2), any::<u32>(), any::<bool>());
+    let more = (server_subscriptions(), any::<u32>(), any::<bool>());
     let node = (text(), text(), any::<i64>(), any::<i64>());
     (who, more, node).prop_map(
         |((client, version, expires, ttl, data), (subs, ping, pong), (session, node, time, flag))| ConnectResult {
@@ -193,7 +199,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
 }
 
 fn push_body() -> impl Strategy<Value = PushBody> {
-    let connect = (text(), payload(), collection::btree_map(text(), subscribe_result(), 0..2), any::<i64>())
+    let connect = (text(), payload(), server_subscriptions(), any::<i64>())
         .prop_map(|(client, data, subs, time)| ConnectPush { client, data, subs, time, ..ConnectPush::default() });
     let subscribe = (any::<bool>(), text(), any::<u64>(), any::<bool>(), payload()).prop_map(
         |(recoverable, epoch, offset, positioned, data)| SubscribePush { recoverable, epoch, offset, positioned, data },

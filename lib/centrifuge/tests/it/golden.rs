@@ -3,8 +3,8 @@
 use roomhook_centrifuge::{
     ClientInfo, Command, Commands, ConnectRequest, ConnectResult, EncodedPublication, Error, Format, HistoryResult,
     Join, Limits, PresenceResult, PresenceStatsResult, Publication, PublishRequest, PublishResult, PushBody, Replies,
-    Reply, ReplyBody, Request, SendRequest, SubscribeRequest, SubscribeResult, UnsubscribePush, UnsubscribeResult,
-    codes,
+    Reply, ReplyBody, Request, SendRequest, ServerSubscription, SubscribeRequest, SubscribeResult, UnsubscribePush,
+    UnsubscribeResult, codes,
 };
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -175,6 +175,17 @@ fn json_keeps_the_fields_that_sdks_do_not_check() {
     );
     assert_eq!(json(&Reply::to(1, ReplyBody::Unsubscribe(UnsubscribeResult {}))), r#"{"id":1,"unsubscribe":{}}"#);
     assert_eq!(json(&Reply::to(1, ReplyBody::Subscribe(SubscribeResult::default()))), r#"{"id":1,"subscribe":{}}"#);
+}
+
+/// A map entry without its value would be legal Protobuf for an empty one, and break the JavaScript SDK.
+#[test]
+fn an_empty_server_side_subscription_is_still_there() {
+    let sub = ServerSubscription { channel: "user:a".into(), result: SubscribeResult::default() };
+    check_reply(
+        "1008012a0c320a0a06757365723a611200",
+        r#"{"id":1,"connect":{"subs":{"user:a":{}}}}"#,
+        &Reply::to(1, ReplyBody::Connect(ConnectResult { subs: vec![sub], ..ConnectResult::default() })),
+    );
 }
 
 /// As seen from the SDKs: Python writes spaces, JS puts the id last and offers newer fields, both batch.

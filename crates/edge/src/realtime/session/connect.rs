@@ -1,10 +1,10 @@
 //! Connecting and staying connected (protocol: realtime §5, §9).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use roomhook_centrifuge::{
-    ConnectRequest, ConnectResult, Error, RefreshResult, ReplyBody, SubscribeResult,
+    ConnectRequest, ConnectResult, Error, RefreshResult, ReplyBody, ServerSubscription, SubscribeResult,
     codes::{self, close_reason},
 };
 use roomhook_room::{AppId, Platform, UserId};
@@ -42,14 +42,14 @@ impl Session {
         };
         let (expires, ttl) = self.good_for(expires_in, now);
         // Personal notices come on a channel of the user's own, which nobody has to ask for.
-        let own_channel = BTreeMap::from([(user_channel(&user), SubscribeResult::default())]);
+        let own_channel = ServerSubscription { channel: user_channel(&user), result: SubscribeResult::default() };
         let result = ConnectResult {
             client: self.client_id.clone(),
             version: self.settings.version.clone(),
             expires,
             ttl,
             data: Bytes::new(),
-            subs: own_channel,
+            subs: vec![own_channel],
             ping: u32::try_from(self.settings.ping_every.as_secs()).unwrap_or(u32::MAX).max(1),
             pong: true,
             ..ConnectResult::default()
