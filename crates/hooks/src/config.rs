@@ -24,6 +24,9 @@ pub struct Config {
     /// How long an idle connection is kept.
     pub idle: Duration,
     pub limits: Limits,
+    /// What the jitter of retries is drawn from. Should differ between processes, so that those that failed together do
+    /// not come back together.
+    pub jitter_seed: u64,
     /// Address ranges that endpoints may use although they are not public.
     pub allow: Vec<IpNet>,
     /// Certificates (PEM) trusted for all endpoints, beside the system's.
@@ -42,6 +45,7 @@ impl Default for Config {
             checkpoint_every: Duration::from_millis(200),
             idle: Duration::from_secs(30),
             limits: Limits::default(),
+            jitter_seed: 0,
             allow: Vec::new(),
             extra_roots_pem: String::new(),
         }

@@ -1,8 +1,6 @@
 //! The tasks of one endpoint, and their end.
 
 use std::{
-    collections::hash_map::RandomState,
-    hash::BuildHasher,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -54,8 +52,7 @@ impl Running {
             starts.push(shard_start(world, &names, &endpoint, shard).await?);
         }
         let settings = Settings::new(endpoint, &world.config, &world.roots, None);
-        // Jitter must differ between processes; that is all this randomness is for.
-        let seed = RandomState::new().hash_one(world.now());
+        let seed = world.config.jitter_seed ^ names.hash();
         let mut engine = Engine::new(names, settings.policy.clone(), starts, seed, world.now());
         engine.switch(&settings.switches);
         let shared = Arc::new(Shared::new(world.clone(), settings, engine));
@@ -120,6 +117,7 @@ async fn keep(shared: Arc<Shared>) {
         // Never less than a millisecond, the resolution of both clocks: a timer that is due but blocked must not spin.
         let nap = wake_at.map_or(NAP_MAX, |at| until(at, now).clamp(Duration::from_millis(1), NAP_MAX));
         tokio::select! {
+            biased;
             () = shared.keeper.notified() => {}
             () = tokio::time::sleep(nap) => {}
         }
@@ -131,6 +129,7 @@ async fn checkpoint(shared: Arc<Shared>) {
     let mut round: u32 = 0;
     while !shared.is_stopping() {
         tokio::select! {
+            biased;
             () = shared.checkpoint.notified() => {}
             () = tokio::time::sleep(shared.world.config.checkpoint_every) => {}
         }

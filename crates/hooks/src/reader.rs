@@ -1,8 +1,9 @@
 //! Reads one shard's log for one endpoint: into the engine's window while there is space, and ahead of it only to keep
 //! the numbers right. The backlog of an outage stays where it is, in the log.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
+use futures_util::future::{self, Either};
 use roomhook_log::{LogId, Lsn, ReadError, Record, RecordStream};
 use roomhook_room::{CodecError, Endpoint};
 use tokio::sync::watch;
@@ -20,6 +21,8 @@ pub(crate) struct Reader {
     pub(crate) endpoints: watch::Receiver<Arc<Vec<Arc<Endpoint>>>>,
     load: Option<Stream>,
     ahead: Option<Stream>,
+    /// Which of the two streams is asked first when both may have something: they take turns.
+    ahead_first: bool,
     /// Of a batch that did not fit: the batch, and the index of the first record that is still to be loaded.
     rest: Option<(Arc<[Record]>, usize)>,
     /// The app has other endpoints that may want the same bodies.
@@ -43,7 +46,7 @@ enum Stopped {
 impl Reader {
     pub(crate) fn new(shared: Arc<Shared>, shard: u16, endpoints: watch::Receiver<Arc<Vec<Arc<Endpoint>>>>) -> Self {
         let shares = has_siblings(&shared.settings.load().endpoint, &endpoints.borrow());
-        Self { shared, shard, endpoints, load: None, ahead: None, rest: None, shares }
+        Self { shared, shard, endpoints, load: None, ahead: None, ahead_first: false, rest: None, shares }
     }
 
     /// Reads until the log is closed. Cancel safe: what was not handed to the engine is read again.
@@ -79,10 +82,15 @@ impl Reader {
             self.ahead = Some(self.open(counted)?);
         }
         let Some(free) = self.shared.spaces.get(usize::from(self.shard)) else { return Ok(()) };
-        // Both reads are cancel safe by the log's contract, so whichever is ready first may win.
+        self.ahead_first = !self.ahead_first;
+        let load = next(self.load.as_mut().filter(|_| space));
+        let ahead = next(self.ahead.as_mut().filter(|_| lags));
         tokio::select! {
-            batch = next(&mut self.load), if space => self.load_chunk(batch?, 0),
-            batch = next(&mut self.ahead), if lags => self.count(&batch?),
+            biased;
+            read = first_of(load, ahead, self.ahead_first) => match read {
+                Read::ToLoad(batch) => self.load_chunk(batch?, 0),
+                Read::ToCount(batch) => self.count(&batch?),
+            },
             () = free.notified(), if !space => Ok(()),
         }
     }
@@ -163,7 +171,30 @@ fn has_siblings(own: &Endpoint, endpoints: &[Arc<Endpoint>]) -> bool {
     endpoints.iter().any(|other| other.app == own.app && other.id != own.id)
 }
 
-async fn next(stream: &mut Option<Stream>) -> Result<Arc<[Record]>, ReadError> {
+type Batch = Result<Arc<[Record]>, ReadError>;
+
+enum Read {
+    ToLoad(Batch),
+    ToCount(Batch),
+}
+
+/// Whichever is ready first. Both reads are cancel safe by the log's contract, so the other one loses nothing.
+async fn first_of(load: impl Future<Output = Batch>, ahead: impl Future<Output = Batch>, ahead_first: bool) -> Read {
+    let (load, ahead) = (pin!(load), pin!(ahead));
+    if ahead_first {
+        match future::select(ahead, load).await {
+            Either::Left((batch, _)) => Read::ToCount(batch),
+            Either::Right((batch, _)) => Read::ToLoad(batch),
+        }
+    } else {
+        match future::select(load, ahead).await {
+            Either::Left((batch, _)) => Read::ToLoad(batch),
+            Either::Right((batch, _)) => Read::ToCount(batch),
+        }
+    }
+}
+
+async fn next(stream: Option<&mut Stream>) -> Batch {
     match stream {
         Some(stream) => stream.records.next_batch().await,
         None => std::future::pending().await,

@@ -147,6 +147,12 @@ impl Names {
         Some(EventPos { lsn: Lsn(u64::from_be_bytes(*lsn)), index: u32::from_be_bytes(*index) })
     }
 
+    /// A number that is the same in all releases (FNV-1a), different for nearly all endpoints.
+    pub(crate) fn hash(&self) -> u64 {
+        let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        self.tail.iter().fold(0xcbf2_9ce4_8422_2325, mix)
+    }
+
     fn key(&self, kind: u8, pos: Option<EventPos>) -> Bytes {
         let mut key = BytesMut::with_capacity(1 + self.tail.len() + 12);
         key.put_u8(kind);

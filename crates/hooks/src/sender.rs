@@ -65,6 +65,7 @@ async fn wait(shared: &Shared, channel: &mut dyn Channel) -> Waited {
         Some(job) => Waited::Woken(Some(Box::new(job))),
         None if shared.is_stopping() => Waited::TooLong,
         None => tokio::select! {
+            biased;
             () = notified => Waited::Woken(None),
             () = channel.closed() => Waited::Woken(None),
             () = tokio::time::sleep(shared.world.config.idle) => Waited::TooLong,

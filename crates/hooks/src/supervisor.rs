@@ -115,6 +115,7 @@ impl Supervisor {
             let complete = self.reconcile(&wanted).await;
             while self.sweeps.try_join_next().is_some() {}
             tokio::select! {
+                biased;
                 deadline = &mut stopped => break deadline.unwrap_or_else(|_| Instant::now()),
                 changed = self.endpoints.changed() => if changed.is_err() {
                     break (&mut stopped).await.unwrap_or_else(|_| Instant::now());

@@ -12,7 +12,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::{
     api::RecordStream,
@@ -59,7 +59,9 @@ pub struct Tail {
     log: LogId,
     limits: TailLimits,
     ring: Mutex<Ring>,
-    head: watch::Sender<Head>,
+    head: Mutex<Head>,
+    /// Told when the head moves. First come, first woken: a simulated run is the same every time.
+    moved: Notify,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,14 +94,14 @@ impl Tail {
     /// An empty ring at the end of a log that already holds everything below `next`.
     #[must_use]
     pub fn new(log: LogId, next: Lsn, limits: TailLimits) -> Self {
-        let (head, _) = watch::channel(Head { next, closed: false });
-        Self { log, limits, ring: Mutex::default(), head }
+        let head = Mutex::new(Head { next, closed: false });
+        Self { log, limits, ring: Mutex::default(), head, moved: Notify::new() }
     }
 
     /// Next free position: everything below is durable and readable.
     #[must_use]
     pub fn next(&self) -> Lsn {
-        self.head.borrow().next
+        self.head.lock().next
     }
 
     #[must_use]
@@ -116,12 +118,14 @@ impl Tail {
         let next = last.lsn.next();
         assert_eq!(first.lsn, self.next(), "log {}: published records must continue the tail", self.log);
         self.ring.lock().push(records, self.limits);
-        self.head.send_modify(|head| head.next = next);
+        self.head.lock().next = next;
+        self.moved.notify_waiters();
     }
 
     /// Ends all streams once they have read everything.
     pub fn close(&self) {
-        self.head.send_modify(|head| head.closed = true);
+        self.head.lock().closed = true;
+        self.moved.notify_waiters();
     }
 
     fn lookup(&self, from: Lsn, next: Lsn) -> Lookup {
@@ -202,7 +206,6 @@ fn record_bytes(record: &Record) -> usize {
 pub struct TailStream<C> {
     tail: Arc<Tail>,
     cold: Arc<C>,
-    head: watch::Receiver<Head>,
     next: Lsn,
 }
 
@@ -216,8 +219,7 @@ impl<C: ColdRead> TailStream<C> {
     /// Reads from `from` on. A position beyond the end waits until the log has grown to it.
     #[must_use]
     pub fn new(tail: Arc<Tail>, cold: Arc<C>, from: Lsn) -> Self {
-        let head = tail.head.subscribe();
-        Self { tail, cold, head, next: from }
+        Self { tail, cold, next: from }
     }
 }
 
@@ -225,16 +227,18 @@ impl<C: ColdRead> TailStream<C> {
 impl<C: ColdRead> RecordStream for TailStream<C> {
     async fn next_batch(&mut self) -> Result<Arc<[Record]>, ReadError> {
         loop {
+            // Made before looking, so that it hears of everything that comes after the look.
+            let moved = self.tail.moved.notified();
             // The head is looked at before the ring, so that a batch published in between is found by the next look
             // and never taken for "older than the ring".
-            let Head { next, closed } = *self.head.borrow_and_update();
+            let Head { next, closed } = *self.tail.head.lock();
             let records = match self.tail.lookup(self.next, next) {
                 Lookup::Found(records) => records,
                 Lookup::Older(below) => self.cold.read_cold(self.tail.log, self.next, below).await?,
                 Lookup::AtHead if closed => return Err(ReadError::Closed),
                 Lookup::AtHead => {
-                    // Cancel safe: nothing of this stream has changed yet, and `changed` loses no wake-up.
-                    self.head.changed().await.map_err(|_| ReadError::Closed)?;
+                    // Cancel safe: nothing of this stream has changed yet.
+                    moved.await;
                     continue;
                 }
             };

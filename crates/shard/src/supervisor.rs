@@ -140,6 +140,7 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 async fn stopped_within(deps: &Deps, pause: Duration) -> bool {
     let mut stop = deps.stop.clone();
     tokio::select! {
+        biased;
         () = stopped(&mut stop) => true,
         () = sleep(pause) => *deps.stop.borrow(),
     }

@@ -91,6 +91,7 @@ pub(super) fn hooks(config: &Config) -> anyhow::Result<roomhook_hooks::Config> {
         hold: hooks.hold.0,
         catch_up_per_s: hooks.catch_up_per_s,
         checkpoint_every: hooks.checkpoint_every.0,
+        jitter_seed: getrandom::u64().map_err(|error| anyhow::anyhow!("drawing a random number: {error}"))?,
         allow: hooks.allow.iter().map(|range| range.0).collect(),
         extra_roots_pem: roots,
         ..roomhook_hooks::Config::default()

@@ -145,6 +145,7 @@ async fn open_again(deps: &Deps, view: &View, inbox: &tokio::sync::Mutex<mpsc::R
         }
         let mut stop = deps.stop.clone();
         tokio::select! {
+            biased;
             () = stopped(&mut stop) => {}
             () = sleep(REOPEN_PAUSE) => {}
         }
