@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use crate::{plan, shared::Shared};
 
-/// Records planned under one look at the window.
-const CHUNK_RECORDS: usize = 256;
+/// Records handed to the engine at once: few, because the senders wait for the engine meanwhile.
+const CHUNK_RECORDS: usize = 64;
 /// Wait before reading again after the log failed.
 const FAILED_WAIT: Duration = Duration::from_secs(1);
 

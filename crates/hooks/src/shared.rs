@@ -137,10 +137,14 @@ impl Shared {
     /// Settles an attempt and takes the next one, under one lock.
     pub(crate) fn settle(&self, job: &Job, outcome: &Outcome) -> Option<Job> {
         let now = self.world.now();
+        let answered = match outcome {
+            Outcome::Answered(report) => Some((report, Attempt::of(job, report, now))),
+            Outcome::Gone | Outcome::Untried => None,
+        };
         let mut core = self.core();
-        if let Outcome::Answered(report) = outcome {
+        if let Some((report, attempt)) = answered {
             core.tally.record(job, report, now);
-            core.trail.record(Attempt::of(job, report, now), !report.is_acknowledged());
+            core.trail.record(attempt, !report.is_acknowledged());
         }
         let before = Seen::of(&core.engine);
         let wakes = core.engine.settle(job, outcome.verdict(), now);
