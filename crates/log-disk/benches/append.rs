@@ -57,6 +57,7 @@ impl Options {
                 "--rate" => options.rate = number(value()),
                 "--memtable" => options.config.memtable_bytes = number(value()),
                 "--cache" => options.config.cache_bytes = number(value()),
+                "--segment-records" => options.config.segment_records = number(value()),
                 "--no-compress" => options.config.compress = false,
                 "--os" => options.config.durability = Durability::Os,
                 mode => options.mode = mode.to_owned(),
