@@ -157,8 +157,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 async fn serve(hub: Arc<Hub>, arrival: Arrival, mut goodbye: watch::Receiver<()>) {
     let Arrival { upgrade, format, client, place } = arrival;
     let Ok(upgraded) = upgrade.await else { return };
-    let (socket, first_bytes) = take_over(upgraded);
-    let task = task_of(&hub, socket, &first_bytes, format, client);
+    let task = task_of(&hub, upgraded, format, client);
     let conn = Arc::clone(&task.conn);
     let spread = hub.config.shutdown_spread;
     let delay = spread.mul_f64(share_of(hub.services.entropy.draw()));
@@ -195,7 +194,8 @@ fn take_over(upgraded: Upgraded) -> (Socket, bytes::Bytes) {
     }
 }
 
-fn task_of(hub: &Arc<Hub>, socket: Socket, first_bytes: &[u8], format: Format, client: Client) -> Task {
+fn task_of(hub: &Arc<Hub>, upgraded: Upgraded, format: Format, client: Client) -> Task {
+    let (socket, first_bytes) = take_over(upgraded);
     let id = hub.connections_made.fetch_add(1, Ordering::Relaxed);
     let draw = || hub.services.entropy.draw();
     // Two draws and the number: unique here even if the source of randomness is poor.
@@ -206,7 +206,24 @@ fn task_of(hub: &Arc<Hub>, socket: Socket, first_bytes: &[u8], format: Format, c
     let lane = id as usize % hub.lanes;
     let conn = Conn::new(ConnId(id), client_id.clone().into(), format, lane, outbox, hub.metrics.clone());
     let mut decoder = Decoder::new(hub.config.ws_limits());
-    decoder.push(first_bytes);
+    // Copied, because it is a part of the whole buffer that HTTP read into.
+    decoder.push(&first_bytes);
     let session = Session::new(Arc::clone(&hub.settings), format, client_id, draw(), hub.now());
     Task { hub: Arc::clone(hub), conn: Arc::new(conn), session, decoder, reader, writer, client, commands: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_size<F: Future>(_: fn(Arc<Hub>, Arrival, watch::Receiver<()>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// An idle connection is below 10 kB, its socket in the runtime included: what we add must stay small.
+    #[test]
+    fn an_idle_connection_is_small() {
+        let own = future_size(serve) + size_of::<Conn>();
+        assert!(own < 3_500, "{own} bytes");
+    }
 }
