@@ -15,7 +15,7 @@ use roomhook_edge::{
     apps::Apps,
     auth::Authenticator,
     listener::{Listener, Tls, TlsError, TlsFiles},
-    publish::Publisher,
+    publish::{self, Publisher},
     rest::Rest,
     telemetry::{AuthMetrics, ListenerMetrics, RestMetrics},
 };
@@ -25,6 +25,8 @@ use roomhook_shard::Shards;
 
 use crate::{
     config::{self, Config},
+    control,
+    gate::Gate,
     telemetry,
 };
 use readiness::Readiness;
@@ -38,6 +40,7 @@ pub(crate) struct App {
     shards: Shards,
     hooks: Hooks,
     doors: Doors,
+    admin_api: axum::Router,
     registry: Registry,
     shutdown_deadline: Duration,
 }
@@ -84,15 +87,30 @@ impl App {
         let (router, directory, entropy) =
             (shards.router.clone(), shards.directory.clone(), Entropy::of_this_process());
         let (limits, rest) = (settings::messages(config), settings::rest(config));
-        // No gate yet: what a room allows decides alone.
-        let publisher =
-            Publisher::new(router.clone(), directory.clone(), None, limits, entropy.clone(), rest.backend_timeout);
+        let gate = roomhook_hooks::gate::Gate::new(
+            directory.endpoints(),
+            settings::hooks(config)?,
+            settings::gate(config),
+            clock.clone(),
+            &mut registry,
+        );
+        let before_send: Arc<dyn publish::Gate> = Arc::new(Gate(gate.clone()));
+        let publisher = Publisher::new(
+            router.clone(),
+            directory.clone(),
+            Some(before_send),
+            limits,
+            entropy.clone(),
+            rest.backend_timeout,
+        );
         let services =
             Services { router, directory, apps, authenticator: Arc::new(authenticator), publisher, clock, entropy };
+        let control = control::joined(hooks.handle.clone(), gate);
+        let admin_api = admin::api::router(services.clone(), control, config.admin.token.expose());
         let rest = Rest::new(services, rest, RestMetrics::register(&mut registry));
         let doors = Doors::new(Arc::new(rest), axum::Router::new());
         let shutdown_deadline = config.server.shutdown_deadline.0;
-        Ok(Self { public, admin, disk, shards, hooks, doors, registry, shutdown_deadline })
+        Ok(Self { public, admin, disk, shards, hooks, doors, admin_api, registry, shutdown_deadline })
     }
 
     /// Where it listens: the public address and the private one.
@@ -105,13 +123,14 @@ impl App {
     ///
     /// Not cancel safe: dropping the future leaves the store to its recovery.
     pub(crate) async fn run(self, stop: Stop) -> anyhow::Result<()> {
-        let Self { public, admin, disk, shards, hooks, doors, registry, shutdown_deadline } = self;
+        let Self { public, admin, disk, shards, hooks, doors, admin_api, registry, shutdown_deadline } = self;
         let (listen, admin_listen) = (public.local_addr()?, admin.local_addr()?);
         tracing::info!(%listen, %admin_listen, "serving");
 
         let (admin_stopper, admin_stop) = stop::by_hand();
         let readiness = Readiness { router: shards.router.clone(), disk: disk.clone(), stop: stop.clone() };
         let operators = admin::router(admin::State { registry: Arc::new(registry), readiness: Arc::new(readiness) });
+        let operators = operators.merge(admin_api);
         let operators = admin.serve(operators, admin_stop.wait());
 
         let deadline = stop.clone();

@@ -10,6 +10,7 @@ mod ready;
 mod rest;
 mod serve;
 mod usersig;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ enum Command {
     Listen(listen::Args),
     Doctor(doctor::Args),
     Bench(bench::Args),
+    Webhooks(webhooks::Args),
 }
 
 /// Runs what the command line asks for. Errors go to standard error, with what to do about them.
@@ -60,6 +62,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Usersig(args) => usersig::run(&args),
         Command::Listen(args) => runtime(0)?.block_on(listen::run(args)),
         Command::Doctor(args) => runtime(0)?.block_on(doctor::run(args)),
+        Command::Webhooks(args) => runtime(1)?.block_on(webhooks::run(args)),
         Command::Bench(args) => runtime(bench::LOAD_THREADS)?.block_on(bench::run(args)),
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) app: Vec<App>,
     pub(crate) webhooks: Webhooks,
+    pub(crate) gate: Gate,
+    pub(crate) admin: Admin,
     pub(crate) limits: Limits,
     pub(crate) log: Log,
 }
@@ -142,6 +144,33 @@ impl Webhooks {
     pub(crate) fn guard(&self) -> Guard {
         Guard::new(self.allow.iter().map(|range| range.0).collect())
     }
+}
+
+/// The before-send gate.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Gate {
+    pub(crate) timeout: Span,
+    pub(crate) wait_max: Span,
+    pub(crate) concurrency: u16,
+    pub(crate) waiting_max: u32,
+    pub(crate) sender_waiting_max: u32,
+    pub(crate) failure: GateFailure,
+    pub(crate) shadow: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum GateFailure {
+    Pass,
+    Drop,
+}
+
+/// The API of operators.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Admin {
+    pub(crate) token: Secret,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

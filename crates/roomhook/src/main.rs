@@ -4,6 +4,8 @@ mod cli;
 
 mod app;
 mod config;
+mod control;
+mod gate;
 mod telemetry;
 
 mod out;

@@ -1,6 +1,8 @@
 //! The private door of operators: `/metrics`, `/healthz`, `/readyz`. Meant for a listener that the public cannot reach:
 //! there is no login.
 
+pub mod api;
+
 use std::{fmt, sync::Arc};
 
 use axum::{

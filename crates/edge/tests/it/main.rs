@@ -5,5 +5,6 @@ mod world;
 mod admin;
 mod auth;
 mod listener;
+mod openapi;
 mod realtime;
 mod rest;

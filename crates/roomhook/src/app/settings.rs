@@ -7,7 +7,7 @@ use roomhook_edge::{apps::App, auth::CacheLimits, listener, rest};
 use roomhook_protocol::message;
 use roomhook_room::{AppId, Facts, Order, UnixMillis, UserId};
 
-use crate::config::{Config, Durability, Order as ConfiguredOrder, Retry};
+use crate::config::{Config, Durability, GateFailure, Order as ConfiguredOrder, Retry};
 
 /// The time of day, as everything in this process sees it.
 pub(super) fn clock() -> roomhook_shard::Clock {
@@ -98,6 +98,24 @@ pub(super) fn hooks(config: &Config) -> anyhow::Result<roomhook_hooks::Config> {
     })
 }
 
+pub(super) fn gate(config: &Config) -> roomhook_hooks::gate::Config {
+    let gate = &config.gate;
+    roomhook_hooks::gate::Config {
+        timeout: gate.timeout.0,
+        wait_max: gate.wait_max.0,
+        concurrency: NonZeroUsize::new(gate.concurrency.into()).unwrap_or(NonZeroUsize::MIN),
+        waiting_max: gate.waiting_max as usize,
+        sender_waiting_max: gate.sender_waiting_max as usize,
+        failure: match gate.failure {
+            GateFailure::Pass => roomhook_room::GateFailure::Pass,
+            GateFailure::Drop => roomhook_room::GateFailure::Drop,
+        },
+        shadow: gate.shadow,
+        limits: messages(config),
+        ..roomhook_hooks::gate::Config::default()
+    }
+}
+
 pub(super) fn apps(config: &Config) -> anyhow::Result<Vec<App>> {
     let app = |app: &crate::config::App| -> anyhow::Result<App> {
         Ok(App {
@@ -176,6 +194,16 @@ mod tests {
         checkpoint_every = "12ms"
         allow = ["10.0.0.0/8"]
         extra_roots = ""
+        [gate]
+        timeout = "1s"
+        wait_max = "2s"
+        concurrency = 21
+        waiting_max = 22
+        sender_waiting_max = 23
+        failure = "drop"
+        shadow = true
+        [admin]
+        token = "sixteen-or-more-characters"
         [limits]
         body_max = "100KiB"
         connections_max = 13
@@ -227,6 +255,12 @@ mod tests {
         assert_eq!((hooks.retry.for_at_most.as_secs(), hooks.retry.give_up), (9, roomhook_hooks::retry::GiveUp::Skip));
         assert_eq!((hooks.hold.as_secs(), hooks.catch_up_per_s, hooks.checkpoint_every.as_millis()), (4, 11, 12));
         assert!(hooks.allow.iter().any(|range| range.contains([10, 1, 1, 1].into())));
+
+        let gate = gate(&config);
+        assert_eq!((gate.timeout.as_secs(), gate.wait_max.as_secs(), gate.concurrency.get()), (1, 2, 21));
+        assert_eq!((gate.waiting_max, gate.sender_waiting_max, gate.limits.size_bytes_max), (22, 23, 2048));
+        assert_eq!((gate.failure, gate.shadow), (roomhook_room::GateFailure::Drop, true));
+        assert_eq!(config.admin.token.expose(), "sixteen-or-more-characters");
 
         let shards = shards(&config);
         assert_eq!((shards.inbox_max, shards.rooms_cached_max, shards.facts.room_messages_per_s), (16, 17, 15));

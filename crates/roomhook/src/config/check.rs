@@ -11,6 +11,7 @@ pub(crate) fn problems(config: &Config) -> Vec<Problem> {
     storage(config, &mut found);
     apps(config, &mut found);
     webhooks(config, &mut found);
+    gate(config, &mut found);
     limits(config, &mut found);
     if !config.log.level.split(',').all(is_level) {
         found.push(Problem::new(
@@ -178,6 +179,32 @@ fn webhooks(config: &Config, found: &mut Vec<Problem>) {
         found.push(Problem::new(
             "webhooks.extra_roots",
             format!("cannot read {}: {error}", hooks.extra_roots.display()),
+        ));
+    }
+}
+
+fn gate(config: &Config, found: &mut Vec<Problem>) {
+    let gate = &config.gate;
+    for (key, span) in [("timeout", gate.timeout), ("wait_max", gate.wait_max)] {
+        if span.0 < Duration::from_millis(1) {
+            found.push(Problem::new(format!("gate.{key}"), "is 0; write a duration such as \"1s\""));
+        }
+    }
+    let counts = [
+        ("concurrency", u32::from(gate.concurrency)),
+        ("waiting_max", gate.waiting_max),
+        ("sender_waiting_max", gate.sender_waiting_max),
+    ];
+    for (key, value) in counts {
+        if value == 0 {
+            found.push(Problem::new(format!("gate.{key}"), "is 0, so nothing could be asked; write 1 or more"));
+        }
+    }
+    let token = config.admin.token.expose();
+    if !token.is_empty() && (token.len() < 16 || !token.bytes().all(|byte| byte.is_ascii_graphic())) {
+        found.push(Problem::new(
+            "admin.token",
+            "is too easy to guess; write 16 or more characters of printable ASCII without spaces",
         ));
     }
 }

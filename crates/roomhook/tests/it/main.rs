@@ -1,5 +1,6 @@
 //! The program as its users meet it: started as a process, spoken to over its command line, signals and sockets.
 
+mod admin;
 mod commands;
 mod server;
 mod support;

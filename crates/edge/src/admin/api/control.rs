@@ -1,0 +1,341 @@
+//! What running webhooks show and do. The binary joins this to the webhooks; this crate does not know them.
+
+use std::{fmt, str::FromStr};
+
+use async_trait::async_trait;
+use roomhook_room::{AppId, EndpointId, MsgSeq, RoomKey};
+
+use super::{
+    error::ApiError,
+    schema::{object, words},
+};
+
+/// Names an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointRef {
+    pub app: AppId,
+    pub id: EndpointId,
+}
+
+/// Names a delivery of an endpoint by its event: `<shard>-<position>-<index>`. The same event has the same name for every
+/// endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveryRef {
+    pub shard: u16,
+    pub position: u64,
+    pub index: u32,
+}
+
+impl fmt::Display for DeliveryRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.shard, self.position, self.index)
+    }
+}
+
+impl FromStr for DeliveryRef {
+    type Err = ApiError;
+
+    fn from_str(text: &str) -> Result<Self, ApiError> {
+        let parse = || {
+            let mut parts = text.split('-');
+            let delivery = Self {
+                shard: parts.next()?.parse().ok()?,
+                position: parts.next()?.parse().ok()?,
+                index: parts.next()?.parse().ok()?,
+            };
+            parts.next().is_none().then_some(delivery)
+        };
+        parse().ok_or_else(|| ApiError::bad(format!("\"{text}\" names no delivery; it looks like 2-1871-0")))
+    }
+}
+
+/// What to send again.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    pub what: What,
+    /// Another URL than the endpoint's own.
+    pub to: Option<String>,
+    /// Events per second, not 0.
+    pub per_s: std::num::NonZeroU32,
+}
+
+#[derive(Clone, Debug)]
+pub enum What {
+    One(DeliveryRef),
+    /// Messages `from..=to` of a room.
+    Room {
+        room: RoomKey,
+        from: MsgSeq,
+        to: MsgSeq,
+    },
+    /// Unix milliseconds, inclusive.
+    Time {
+        from: u64,
+        to: u64,
+    },
+    Parked,
+}
+
+/// Asks and steers running webhooks.
+#[async_trait]
+pub trait WebhookControl: Send + Sync + fmt::Debug {
+    /// `None`: not running (yet).
+    fn state(&self, endpoint: &EndpointRef) -> Option<EndpointState>;
+
+    /// Attempts of late, newest first; failures are remembered longer.
+    fn attempts(&self, endpoint: &EndpointRef, failures: bool, limit: usize) -> Result<Vec<Attempt>, ApiError>;
+
+    /// Deliveries that fail on their own, off the path of their room.
+    fn set_aside(&self, endpoint: &EndpointRef, limit: usize) -> Result<Vec<Held>, ApiError>;
+
+    /// Deliveries that used up their retries, those after `after`.
+    async fn parked(
+        &self,
+        endpoint: &EndpointRef,
+        after: Option<DeliveryRef>,
+        limit: usize,
+    ) -> Result<Vec<Held>, ApiError>;
+
+    /// Gives up on a delivery that is parked or set aside.
+    async fn skip(&self, endpoint: &EndpointRef, delivery: DeliveryRef) -> Result<(), ApiError>;
+
+    /// Gives a parked delivery a second life, or tries one that is set aside at once.
+    async fn retry(&self, endpoint: &EndpointRef, delivery: DeliveryRef) -> Result<(), ApiError>;
+
+    /// Ends the waiting of an endpoint that was paused for failing.
+    fn resume(&self, endpoint: &EndpointRef) -> Result<(), ApiError>;
+
+    /// Runs a replay to its end, telling how it goes. Cancel safe: dropping it stops it.
+    async fn replay(
+        &self,
+        endpoint: &EndpointRef,
+        replay: Replay,
+        progress: &mut (dyn FnMut(Replayed) + Send),
+    ) -> Result<Replayed, ApiError>;
+
+    /// Sends an event that never happened.
+    async fn test(&self, endpoint: &EndpointRef) -> Result<Attempt, ApiError>;
+
+    async fn trail(&self, room: &RoomKey, seq: MsgSeq) -> Result<MessageTrail, ApiError>;
+
+    /// What an endpoint is owed after a cursor; `None`: from the oldest there is.
+    async fn events(&self, endpoint: &EndpointRef, after: Option<&str>, limit: usize) -> Result<EventPage, ApiError>;
+
+    /// The end of all logs as of now, as a cursor.
+    async fn end(&self) -> Result<String, ApiError>;
+
+    /// What the before-send gate asked of late, newest first.
+    fn questions(&self, app: AppId) -> Vec<Question>;
+}
+
+words! {
+    /// How an endpoint is doing.
+    pub enum Mode {
+        Running = "running",
+        /// sends what waited while it was away
+        CatchingUp = "catching_up",
+        /// it failed as a whole; single probes go on
+        Paused = "paused",
+        /// nothing is sent until a person resumes it
+        PausedByHand = "paused_by_hand",
+        /// configured without URL; nothing is owed
+        NoUrl = "no_url",
+    }
+}
+
+object! { answer
+    /// How an endpoint is doing. `acknowledged = delivered + pending + parked + expired`, at any moment.
+    pub struct EndpointState {
+        pub mode: Mode,
+        /// Since when it is paused for failing, Unix milliseconds.
+        pub paused_since: Option<u64>,
+        /// Why it is not running as it should.
+        pub reason: Option<String>,
+        /// Events owed when they were appended.
+        pub acknowledged: u64,
+        pub delivered: u64,
+        /// Owed and not settled: the lag in events.
+        pub pending: u64,
+        /// Used up their retries and wait for a person.
+        pub parked: u64,
+        /// Given up: cut off by retention, or skipped.
+        pub expired: u64,
+        /// Of the expired: skipped by policy or by a person.
+        pub skipped: u64,
+        /// Of the pending: failing on their own, off the path of their room.
+        pub set_aside: u64,
+        pub in_flight: u64,
+        /// Age of the oldest pending event.
+        pub lag_seconds: f64,
+        /// When the next probe is due, Unix milliseconds.
+        pub next_probe_at: Option<u64>,
+        pub last_failure: Option<Attempt>,
+    }
+}
+
+object! { answer
+    /// One HTTP request of a delivery.
+    pub struct Attempt {
+        /// Names the delivery.
+        pub delivery: String,
+        pub room: String,
+        /// `MsgSeq` of a message, 0 for other events.
+        pub msg_seq: u64,
+        /// When the event happened, Unix milliseconds.
+        pub event_at: u64,
+        /// When the attempt ended, Unix milliseconds.
+        pub ended_at: u64,
+        /// From 1.
+        pub attempt: u32,
+        /// HTTP status; null when there was no full answer.
+        pub status: Option<u16>,
+        pub problem: Option<String>,
+        pub timings: Timings,
+        /// The first bytes of the answer.
+        pub answer: String,
+        /// A single try at a paused endpoint.
+        pub probe: bool,
+    }
+}
+
+object! { answer
+    /// How long each part took, in milliseconds. Zero for what a kept connection spared.
+    pub struct Timings {
+        pub dns_ms: f64,
+        pub connect_ms: f64,
+        pub tls_ms: f64,
+        pub first_byte_ms: f64,
+        pub total_ms: f64,
+    }
+}
+
+object! { answer
+    /// A delivery that is parked or set aside.
+    pub struct Held {
+        /// Names the delivery.
+        pub delivery: String,
+        pub room: String,
+        /// `MsgSeq` of a message, 0 for other events.
+        pub msg_seq: u64,
+        /// When the event happened, Unix milliseconds.
+        pub event_at: u64,
+        pub attempts: u32,
+        /// HTTP status of the last attempt; 0 when there was none.
+        pub last_status: u16,
+        /// When it is tried again, Unix milliseconds; null: not by itself.
+        pub next_try_at: Option<u64>,
+    }
+}
+
+object! { answer
+    /// What came of a replay so far.
+    pub struct Replayed {
+        pub acknowledged: u64,
+        pub failed: u64,
+        /// Not in the log any more.
+        pub gone: u64,
+        /// Parked ones handed back to live delivery.
+        pub requeued: u64,
+        /// The last attempts of what failed, the first hundred.
+        pub failures: Vec<Attempt>,
+    }
+}
+
+impl Replayed {
+    /// At the beginning.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self { acknowledged: 0, failed: 0, gone: 0, requeued: 0, failures: Vec::new() }
+    }
+}
+
+words! {
+    /// Where a delivery stands.
+    pub enum DeliveryState {
+        /// this endpoint is not owed the event
+        NotOwed = "not_owed",
+        /// waits in the log until its turn comes
+        Backlog = "backlog",
+        /// loaded, waits for its turn or its next try
+        Pending = "pending",
+        InFlight = "in_flight",
+        /// fails on its own, off the path of its room
+        SetAside = "set_aside",
+        Delivered = "delivered",
+        Parked = "parked",
+        Expired = "expired",
+        Skipped = "skipped",
+        /// before the cursor: delivered, or given up, too long ago to know which
+        Settled = "settled",
+    }
+}
+
+object! { answer
+    /// All that is known about one message on its way to endpoints.
+    pub struct MessageTrail {
+        /// Names the message's delivery to any endpoint.
+        pub delivery: String,
+        /// Unix milliseconds.
+        pub appended_at: u64,
+        pub endpoints: Vec<EndpointTrail>,
+    }
+}
+
+object! { answer
+    /// One endpoint's part in it.
+    pub struct EndpointTrail {
+        pub endpoint: String,
+        pub state: DeliveryState,
+        /// Why it is not owed.
+        pub why_not: Option<String>,
+        pub attempts_made: u32,
+        /// Unix milliseconds; null: none is planned.
+        pub next_try_at: Option<u64>,
+        /// Those still remembered, oldest first.
+        pub attempts: Vec<Attempt>,
+    }
+}
+
+object! { answer
+    /// Events in the order of each room, and where to go on.
+    pub struct EventPage {
+        pub events: Vec<PulledEvent>,
+        /// Pass it as `after` to get what follows.
+        pub next: String,
+    }
+}
+
+object! { answer
+    /// An event as its webhook carries it.
+    pub struct PulledEvent {
+        /// Names the delivery.
+        pub delivery: String,
+        /// `CallbackCommand`.
+        pub command: String,
+        pub room: String,
+        /// `MsgSeq` of a message, 0 for other events.
+        pub msg_seq: u64,
+        /// Unix milliseconds.
+        pub event_at: u64,
+        /// The body of the POST, as a string: byte for byte what would be signed.
+        pub body: String,
+    }
+}
+
+object! { answer
+    /// A question of the before-send gate.
+    pub struct Question {
+        pub room: String,
+        pub msg_id: String,
+        /// Unix milliseconds.
+        pub asked_at: u64,
+        pub took_ms: f64,
+        /// `allow`, `replace`, `discard`, `refuse`, `undocumented` or `failed`.
+        pub verdict: String,
+        /// The code for the sender; 0: none.
+        pub code: i32,
+        pub problem: Option<String>,
+        /// Asked in shadow mode: the message went on as it was.
+        pub shadow: bool,
+    }
+}

@@ -1,0 +1,169 @@
+//! Deliveries: what is held back, what was tried, and what an operator can do about it.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use roomhook_room::{MsgSeq, RoomId, RoomKey};
+
+use super::{
+    Context,
+    control::{Attempt, DeliveryRef, EventPage, Held, MessageTrail, Question},
+    error::ApiError,
+    extract::{Body, Query},
+    schema::object,
+};
+
+/// Items of one answer, unless asked for less.
+const LIMIT_DEFAULT: u32 = 100;
+const LIMIT_MAX: u32 = 1_000;
+
+object! { request
+    pub(super) struct Page {
+        /// 1 to 1000; 100 if left out.
+        pub(super) limit: Option<u32>,
+        /// Goes on after the last one of the page before.
+        pub(super) after: Option<String>,
+    }
+}
+
+object! { request
+    pub(super) struct AttemptsQuery {
+        /// 1 to 1000; 100 if left out.
+        pub(super) limit: Option<u32>,
+        /// Only those that failed, which are remembered longer.
+        pub(super) failures: Option<bool>,
+    }
+}
+
+object! { request
+    pub(super) struct DeliveryRequest {
+        /// Names the delivery, as answers do.
+        pub(super) delivery: String,
+    }
+}
+
+object! { answer
+    pub(super) struct Deliveries {
+        pub(super) deliveries: Vec<Held>,
+        /// Pass it as `after` to get what follows; null: that was all.
+        pub(super) next: Option<String>,
+    }
+}
+
+object! { answer
+    pub(super) struct Attempts {
+        /// Newest first.
+        pub(super) attempts: Vec<Attempt>,
+    }
+}
+
+object! { answer
+    pub(super) struct Questions {
+        /// Newest first.
+        pub(super) questions: Vec<Question>,
+    }
+}
+
+type Of = Path<(u32, String)>;
+
+pub(super) async fn parked(
+    State(context): State<Context>,
+    Path((app, id)): Of,
+    Query(page): Query<Page>,
+) -> Result<Json<Deliveries>, ApiError> {
+    let endpoint = context.endpoint_ref(app, &id)?;
+    let after = page.after.as_deref().map(str::parse).transpose()?;
+    let limit = limit(page.limit)?;
+    let deliveries = context.control.parked(&endpoint, after, limit).await?;
+    let next = deliveries.last().filter(|_| deliveries.len() >= limit).map(|last| last.delivery.clone());
+    Ok(Json(Deliveries { deliveries, next }))
+}
+
+pub(super) async fn set_aside(
+    State(context): State<Context>,
+    Path((app, id)): Of,
+    Query(page): Query<Page>,
+) -> Result<Json<Deliveries>, ApiError> {
+    let endpoint = context.endpoint_ref(app, &id)?;
+    Ok(Json(Deliveries { deliveries: context.control.set_aside(&endpoint, limit(page.limit)?)?, next: None }))
+}
+
+pub(super) async fn attempts(
+    State(context): State<Context>,
+    Path((app, id)): Of,
+    Query(query): Query<AttemptsQuery>,
+) -> Result<Json<Attempts>, ApiError> {
+    let endpoint = context.endpoint_ref(app, &id)?;
+    let failures = query.failures.unwrap_or_default();
+    Ok(Json(Attempts { attempts: context.control.attempts(&endpoint, failures, limit(query.limit)?)? }))
+}
+
+pub(super) async fn skip(
+    State(context): State<Context>,
+    Path((app, id)): Of,
+    Body(request): Body<DeliveryRequest>,
+) -> Result<(), ApiError> {
+    let endpoint = context.endpoint_ref(app, &id)?;
+    let delivery: DeliveryRef = request.delivery.parse()?;
+    context.control.skip(&endpoint, delivery).await?;
+    tracing::info!(app, endpoint = id, %delivery, "a person skipped a delivery");
+    Ok(())
+}
+
+pub(super) async fn retry(
+    State(context): State<Context>,
+    Path((app, id)): Of,
+    Body(request): Body<DeliveryRequest>,
+) -> Result<(), ApiError> {
+    let endpoint = context.endpoint_ref(app, &id)?;
+    context.control.retry(&endpoint, request.delivery.parse()?).await
+}
+
+pub(super) async fn test(State(context): State<Context>, Path((app, id)): Of) -> Result<Json<Attempt>, ApiError> {
+    let endpoint = context.endpoint_ref(app, &id)?;
+    Ok(Json(context.control.test(&endpoint).await?))
+}
+
+/// `after=end` gives the end as of now and no event.
+pub(super) async fn events(
+    State(context): State<Context>,
+    Path((app, id)): Of,
+    Query(page): Query<Page>,
+) -> Result<Json<EventPage>, ApiError> {
+    let endpoint = context.endpoint_ref(app, &id)?;
+    if page.after.as_deref() == Some("end") {
+        return Ok(Json(EventPage { events: Vec::new(), next: context.control.end().await? }));
+    }
+    Ok(Json(context.control.events(&endpoint, page.after.as_deref(), limit(page.limit)?).await?))
+}
+
+pub(super) async fn trail(
+    State(context): State<Context>,
+    Path((app, room, seq)): Path<(u32, String, u64)>,
+) -> Result<Json<MessageTrail>, ApiError> {
+    let room = context.room(app, &room)?;
+    Ok(Json(context.control.trail(&room, MsgSeq(seq)).await?))
+}
+
+pub(super) async fn questions(
+    State(context): State<Context>,
+    Path(app): Path<u32>,
+) -> Result<Json<Questions>, ApiError> {
+    Ok(Json(Questions { questions: context.control.questions(context.app(app)?) }))
+}
+
+impl Context {
+    pub(super) fn room(&self, app: u32, room: &str) -> Result<RoomKey, ApiError> {
+        let app = self.app(app)?;
+        let room = RoomId::new(room).map_err(|error| ApiError::bad(format!("room: {error}")))?;
+        Ok(RoomKey { app, room })
+    }
+}
+
+fn limit(asked: Option<u32>) -> Result<usize, ApiError> {
+    match asked.unwrap_or(LIMIT_DEFAULT) {
+        limit @ 1..=LIMIT_MAX => Ok(limit as usize),
+        _ => Err(ApiError::bad(format!("limit: choose 1 to {LIMIT_MAX}"))),
+    }
+}

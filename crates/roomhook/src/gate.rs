@@ -1,0 +1,37 @@
+//! Joins the doors' [`publish::Gate`] to the webhooks' [`gate::Gate`]; neither knows the other.
+
+use async_trait::async_trait;
+use roomhook_edge::publish::{self, Verdict};
+use roomhook_hooks::gate::{self, Decision};
+use roomhook_room::{Draft, RoomKey, UserId};
+
+/// The before-send gate, as the doors see it.
+#[derive(Debug)]
+pub(crate) struct Gate(pub(crate) gate::Gate);
+
+#[async_trait]
+impl publish::Gate for Gate {
+    async fn line_up(&self, room: &RoomKey, from: &UserId) -> Option<Box<dyn publish::Turn>> {
+        let turn = self.0.line_up(room, from).await?;
+        Some(Box::new(Turn(turn)))
+    }
+
+    fn not_sent(&self, room: &RoomKey, draft: &Draft, code: i32, info: &str) {
+        self.0.not_sent(room, draft, code, info);
+    }
+}
+
+#[derive(Debug)]
+struct Turn(gate::Turn);
+
+#[async_trait]
+impl publish::Turn for Turn {
+    async fn ask(&mut self, draft: &Draft) -> Verdict {
+        match self.0.ask(draft).await {
+            Decision::Allow => Verdict::Allow,
+            Decision::Replace { body, custom_data } => Verdict::Replace { body, custom_data },
+            Decision::Discard => Verdict::Discard,
+            Decision::Refuse { code, info } => Verdict::Refuse { code, info },
+        }
+    }
+}
