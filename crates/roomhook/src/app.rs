@@ -64,9 +64,11 @@ impl App {
             .await
             .context("opening the store panicked")?
             .with_context(|| format!("open the store in {}", config.storage.path.display()))?;
-        disk.register(&mut registry);
+        // Parts that do not name the program in their metrics get its name in front.
+        let metrics = registry.sub_registry_with_prefix("roomhook");
+        disk.register(metrics);
         let shards =
-            roomhook_shard::start(disk.clone(), disk.shards(), settings::shards(config), clock.clone(), &mut registry)
+            roomhook_shard::start(disk.clone(), disk.shards(), settings::shards(config), clock.clone(), metrics)
                 .await
                 .context("start the shards")?;
 
@@ -78,7 +80,7 @@ impl App {
             shards.directory.endpoints(),
             settings::hooks(config)?,
             clock.clone(),
-            &mut registry,
+            metrics,
         );
 
         let apps = Arc::new(Apps::new(settings::apps(config)?)?);

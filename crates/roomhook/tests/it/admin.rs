@@ -10,22 +10,22 @@ use serde_json::{Value, json};
 
 use crate::support::{SDKAPPID, Server, get, roomhook, text, until};
 
-const OK: &str = r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#;
+pub(crate) const OK: &str = r#"{"ActionStatus":"OK","ErrorInfo":"","ErrorCode":0}"#;
 /// Webhooks to this machine are allowed; what fails is parked after half a second.
-const QUICK: &str = "[webhooks]\nallow = [\"127.0.0.0/8\"]\ntimeout = \"400ms\"\nretry_first = \"20ms\"\n\
+pub(crate) const QUICK: &str = "[webhooks]\nallow = [\"127.0.0.0/8\"]\ntimeout = \"400ms\"\nretry_first = \"20ms\"\n\
                      retry_max = \"100ms\"\nretry_for = \"500ms\"\nhold = \"50ms\"\n";
 
 type Rule = Box<dyn Fn(&Value) -> (u16, String) + Send>;
 
 /// An app backend that keeps what it gets and answers as told.
-struct Backend {
+pub(crate) struct Backend {
     addr: SocketAddr,
     got: Arc<Mutex<Vec<Value>>>,
     rule: Arc<Mutex<Rule>>,
 }
 
 impl Backend {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let addr = listener.local_addr().expect("address");
         let got: Arc<Mutex<Vec<Value>>> = Arc::default();
@@ -40,22 +40,22 @@ impl Backend {
         Self { addr, got, rule }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/hook", self.addr)
     }
 
-    fn rule(&self, rule: impl Fn(&Value) -> (u16, String) + Send + 'static) {
+    pub(crate) fn rule(&self, rule: impl Fn(&Value) -> (u16, String) + Send + 'static) {
         *self.rule.lock().expect("rule") = Box::new(rule);
     }
 
-    /// What came of one command, as `said:MsgSeq` in order.
-    fn heard(&self, command: &str) -> Vec<String> {
+    /// What messages of one command said, in order.
+    pub(crate) fn heard(&self, command: &str) -> Vec<String> {
         let got = self.got.lock().expect("got");
         got.iter().filter(|body| body["CallbackCommand"] == command).map(|body| said(body).to_owned()).collect()
     }
 }
 
-fn said(body: &Value) -> &str {
+pub(crate) fn said(body: &Value) -> &str {
     body["MsgBody"][0]["MsgContent"]["Text"].as_str().unwrap_or("?")
 }
 
@@ -147,7 +147,7 @@ fn of(endpoint: &str, rest: &str) -> String {
     format!("/apps/{SDKAPPID}/endpoints/{endpoint}{rest}")
 }
 
-fn open_lobby(server: &Server) {
+pub(crate) fn open_lobby(server: &Server) {
     let room = json!({ "RoomInfo": { "RoomId": "lobby", "RoomType": "Live", "Owner_Account": "administrator" } });
     server.must("live_engine_http_srv/create_room", &room);
 }
@@ -160,7 +160,7 @@ fn message(what: &str) -> Value {
     json!({ "RoomId": "lobby", "Sender_Account": "administrator", "TextContent": what })
 }
 
-fn group_msg(random: u32, what: &str) -> Value {
+pub(crate) fn group_msg(random: u32, what: &str) -> Value {
     let body = json!([{ "MsgType": "TIMTextElem", "MsgContent": { "Text": what } }]);
     json!({ "GroupId": "lobby", "From_Account": "administrator", "Random": random, "MsgBody": body })
 }

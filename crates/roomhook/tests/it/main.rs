@@ -2,5 +2,6 @@
 
 mod admin;
 mod commands;
+mod ops;
 mod server;
 mod support;
