@@ -119,14 +119,14 @@ impl Handle {
     /// When there is no such endpoint. Cancel safe.
     pub async fn test(&self, name: &EndpointName) -> Result<Attempt, HandleError> {
         let settings = self.shared(name)?.settings.load_full();
-        let now = self.world.now();
+        let now = self.world.wall();
         let body = format!(r#"{{"CallbackCommand":"{}","EventTime":{now}}}"#, Command::Test.word());
         let content = Content { command: Command::Test, origin: None, body: Bytes::from(body) };
         let id = DeliveryId { shard: 0, pos: crate::engine::EventPos { lsn: Lsn(0), index: 0 } };
         let job = Job { content: Some(content), ..Job::outside(id, Bytes::new(), 0, now, 1) };
         let mut channel = self.world.transport.channel();
         match sender::attempt(&self.world, &settings, channel.as_mut(), &job, None).await {
-            Outcome::Answered(report) => Ok(Attempt::of(&job, &report, self.world.now())),
+            Outcome::Answered(report) => Ok(Attempt::of(&job, &report, self.world.wall())),
             Outcome::Gone | Outcome::Untried => Err(HandleError::NoEvent),
         }
     }
@@ -222,7 +222,7 @@ impl Run<'_> {
                 self.done.gone += 1;
                 break;
             };
-            let now = self.handle.world.now();
+            let now = self.handle.world.wall();
             let attempted = Attempt::of(&job, &report, now);
             self.shared.core().trail.record(attempted.clone(), !report.is_acknowledged());
             if report.is_acknowledged() {

@@ -101,7 +101,7 @@ pub(crate) async fn attempt(
             }
         },
     };
-    match settings.request(job, content, elsewhere, world.now()) {
+    match settings.request(job, content, elsewhere, world.wall()) {
         Ok(request) => Outcome::Answered(channel.send(&request).await),
         Err(reason) => Outcome::Answered(Report::failed(SendError::Settings(reason))),
     }

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 use roomhook_log::{LogRead, Rows};
 use roomhook_room::{Endpoint, UnixMillis};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     config::Config,
@@ -29,6 +29,16 @@ use crate::{
 /// Tells the time, in Unix milliseconds.
 pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
 
+/// What a [`World`] is made of.
+pub(crate) struct Parts {
+    pub(crate) log: Arc<dyn LogRead>,
+    pub(crate) rows: Arc<dyn Rows>,
+    pub(crate) shards: u16,
+    pub(crate) config: Config,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) clock: Clock,
+}
+
 /// What every endpoint's tasks use and none of them owns.
 #[derive(Clone)]
 pub(crate) struct World {
@@ -39,11 +49,35 @@ pub(crate) struct World {
     pub(crate) roots: Arc<Roots>,
     pub(crate) contents: Arc<Contents>,
     pub(crate) transport: Arc<dyn Transport>,
+    /// The time of day, for what people and endpoints are told.
     pub(crate) clock: Clock,
+    steady: Steady,
+}
+
+/// The time of day when the process started, plus what has passed since: retries wait for it, so that they come when they
+/// should although the time of day is set back or forth.
+#[derive(Clone, Copy, Debug)]
+struct Steady {
+    began: u64,
+    since: Instant,
 }
 
 impl World {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { log, rows, shards, config, transport, clock } = parts;
+        let roots = Arc::new(Roots::new(config.extra_roots_pem.clone()));
+        let contents = Arc::new(Contents::new(shards));
+        let steady = Steady { began: clock().0, since: Instant::now() };
+        Self { log, rows, shards, config: Arc::new(config), roots, contents, transport, clock, steady }
+    }
+
+    /// What the engine goes by: never steps.
     pub(crate) fn now(&self) -> u64 {
+        self.steady.began.saturating_add(millis(self.steady.since.elapsed()))
+    }
+
+    /// The time of day.
+    pub(crate) fn wall(&self) -> u64 {
         (self.clock)().0
     }
 }
@@ -119,7 +153,7 @@ impl Shared {
                 return;
             }
             let settings = Settings::new(endpoint, &self.world.config, &self.world.roots, Some(&previous));
-            core.engine.switch(&settings.switches);
+            core.engine.switch(&settings.timeline);
             let wakes = core.engine.configure(settings.policy.clone(), self.world.now());
             self.settings.store(Arc::new(settings));
             wakes
@@ -136,14 +170,14 @@ impl Shared {
 
     /// Settles an attempt and takes the next one, under one lock.
     pub(crate) fn settle(&self, job: &Job, outcome: &Outcome) -> Option<Job> {
-        let now = self.world.now();
+        let (now, wall) = (self.world.now(), self.world.wall());
         let answered = match outcome {
-            Outcome::Answered(report) => Some((report, Attempt::of(job, report, now))),
+            Outcome::Answered(report) => Some((report, Attempt::of(job, report, wall))),
             Outcome::Gone | Outcome::Untried => None,
         };
         let mut core = self.core();
         if let Some((report, attempt)) = answered {
-            core.tally.record(job, report, now);
+            core.tally.record(job, report, wall);
             core.trail.record(attempt, !report.is_acknowledged());
         }
         let before = Seen::of(&core.engine);

@@ -80,5 +80,9 @@ fn decide_send(life: Option<&Life>, facts: &Facts, draft: Draft, now: UnixMillis
     let seq = life.top.next();
     debug_assert!(invariants::dense(life.top, seq));
     let receipt = Receipt::Sent(Sent { seq, at, msg_id: draft.msg_id });
-    Ok(Outcome { events: vec![Event::MessageSent(Message { seq, at, draft })], receipt })
+    let room_type = match life.info.room_type.as_str() {
+        Message::LIVE => String::new(),
+        other => other.to_owned(),
+    };
+    Ok(Outcome { events: vec![Event::MessageSent(Message { seq, at, room_type, draft })], receipt })
 }

@@ -26,7 +26,13 @@ impl Engine {
             Permit::Wait(_) => return None,
         };
         let aside = self.asides.next(self.policy.concurrency);
-        let job = aside.or_else(|| self.next_of_window()).or_else(|| self.next_after_relief(now))?;
+        let job = aside.or_else(|| self.next_of_window()).or_else(|| self.next_after_relief(now));
+        let Some(job) = job else {
+            if self.health.is_catching_up() && self.windows.iter().all(Window::is_paid) {
+                self.health.caught_up();
+            }
+            return None;
+        };
         self.in_flight += 1;
         self.health.sent(job.at);
         Some(Job { probe, ..job })

@@ -9,5 +9,6 @@ mod laws;
 mod misbehaving;
 mod receiver;
 mod stories;
+mod switches;
 mod tls;
 mod world;
