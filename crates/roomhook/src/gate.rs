@@ -11,6 +11,10 @@ pub(crate) struct Gate(pub(crate) gate::Gate);
 
 #[async_trait]
 impl publish::Gate for Gate {
+    fn is_on(&self, room: &RoomKey) -> bool {
+        self.0.is_on(room)
+    }
+
     async fn line_up(&self, room: &RoomKey, from: &UserId) -> Option<Box<dyn publish::Turn>> {
         let turn = self.0.line_up(room, from).await?;
         Some(Box::new(Turn(turn)))

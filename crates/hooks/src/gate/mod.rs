@@ -164,6 +164,11 @@ impl Gate {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Whether messages of this room are asked about or reported at all. Cheap: a look into a table.
+    pub fn is_on(&self, room: &RoomKey) -> bool {
+        self.moderator(room).is_some()
+    }
+
     /// Puts a message in the line of its sender and waits until those before it have gone on. `None`: messages of this
     /// room are not moderated. Hold the [`Turn`] until the message is where its order is fixed.
     ///

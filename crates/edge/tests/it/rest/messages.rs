@@ -165,6 +165,10 @@ struct Moderator {
 
 #[async_trait]
 impl Gate for Moderator {
+    fn is_on(&self, room: &RoomKey) -> bool {
+        room.app == APP
+    }
+
     async fn line_up(&self, room: &RoomKey, _from: &UserId) -> Option<Box<dyn Turn>> {
         (room.room.as_str() != "unmoderated").then(|| Box::new(Asker { asked: Arc::clone(&self.asked) }) as _)
     }
