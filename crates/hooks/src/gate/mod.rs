@@ -212,7 +212,9 @@ impl Gate {
         if is_current(&table) {
             return table;
         }
-        let table = Arc::new(table.after(inner.endpoints.borrow().clone(), &inner.world));
+        // On a line of its own: making a table must not hold up who changes the directory.
+        let endpoints = inner.endpoints.borrow().clone();
+        let table = Arc::new(table.after(endpoints, &inner.world));
         inner.table.store(table.clone());
         table
     }

@@ -412,6 +412,7 @@ fn merged(
         start: before.map_or(start, |before| before.start),
         generation: kept.generation,
         created_at: before.map_or(UnixMillis(0), |before| before.created_at),
+        past: kept.past,
     })
 }
 
