@@ -384,8 +384,6 @@ fn merged(
         id,
         url: request.url,
         commands,
-        // The directory knows what it was before.
-        past: Vec::new(),
         token: merged_token(kept.token, request.token)?,
         signing_secrets: request.signing_secrets.unwrap_or(kept.signing_secrets),
         room_prefix: request.room_prefix.unwrap_or_default(),
