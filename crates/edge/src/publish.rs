@@ -81,8 +81,8 @@ pub trait Gate: Send + Sync + fmt::Debug {
 /// sender's next message go: so verdicts and messages have the same order.
 #[async_trait]
 pub trait Turn: Send + fmt::Debug {
-    /// What the app's backend says of the message.
-    async fn ask(&mut self, draft: &Draft) -> Verdict;
+    /// What the app's backend says of the message. `room_type`: `Type` in its webhook.
+    async fn ask(&mut self, room_type: &str, draft: &Draft) -> Verdict;
 }
 
 /// What the gate says of one message (protocol: webhooks §1.5).
@@ -175,10 +175,11 @@ impl Publisher {
         let random = draft.dedup.then_some(draft.random);
         let foreseen = self.router.foresee(key.clone(), draft.from.clone(), random);
         let foreseen = tokio::time::timeout(self.backend_timeout, foreseen).await.map_err(|_| PublishError::Late)?;
-        if let Some(sent) = foreseen? {
+        let foreseen = foreseen?;
+        if let Some(sent) = foreseen.repeats {
             return Ok(Published::Answered(Receipt::Repeated(sent)));
         }
-        match turn.ask(&draft).await {
+        match turn.ask(&foreseen.room_type, &draft).await {
             Verdict::Allow => {}
             Verdict::Replace { body, custom_data } => (draft.body, draft.custom_data) = (body, custom_data),
             Verdict::Discard => return Ok(Published::Discarded { at: now }),

@@ -30,8 +30,8 @@ struct Turn(gate::Turn);
 
 #[async_trait]
 impl publish::Turn for Turn {
-    async fn ask(&mut self, draft: &Draft) -> Verdict {
-        match self.0.ask(draft).await {
+    async fn ask(&mut self, room_type: &str, draft: &Draft) -> Verdict {
+        match self.0.ask(room_type, draft).await {
             Decision::Allow => Verdict::Allow,
             Decision::Replace { body, custom_data } => Verdict::Replace { body, custom_data },
             Decision::Discard => Verdict::Discard,

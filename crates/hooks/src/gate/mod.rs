@@ -257,16 +257,16 @@ impl fmt::Debug for Turn {
 }
 
 impl Turn {
-    /// Asks about the message. Never fails: what goes wrong becomes a decision by the endpoint's failure policy.
+    /// Asks about the message. `room_type` becomes `Type`. Never fails: what goes wrong becomes a decision by the endpoint's failure policy.
     ///
     /// Takes [`Config::wait_max`] and [`Config::timeout`] at most. Cancel safe: the question is dropped.
-    pub async fn ask(&mut self, draft: &Draft) -> Decision {
+    pub async fn ask(&mut self, room_type: &str, draft: &Draft) -> Decision {
         match &self.place {
             Ok(None) => {
-                self.moderator.watch(&self.room, draft);
+                self.moderator.watch(&self.room, room_type, draft);
                 Decision::Allow
             }
-            Ok(Some(_)) => self.moderator.ask(&self.room, draft, self.until).await,
+            Ok(Some(_)) => self.moderator.ask(&self.room, room_type, draft, self.until).await,
             Err(Stuck::BySender) => {
                 let info = "too many messages of this sender wait for moderation, slow down";
                 Decision::Refuse { code: codes::TOO_MANY_REQUESTS, info: info.into() }

@@ -186,7 +186,8 @@ struct Asker {
 
 #[async_trait]
 impl Turn for Asker {
-    async fn ask(&mut self, draft: &Draft) -> Verdict {
+    async fn ask(&mut self, room_type: &str, draft: &Draft) -> Verdict {
+        assert_eq!(room_type, "Live");
         self.asked.lock().unwrap().push(draft.random);
         match std::str::from_utf8(&draft.body).unwrap() {
             body if body.contains("curse") => {
