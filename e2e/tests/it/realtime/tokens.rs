@@ -48,14 +48,14 @@ const UNAUTHORIZED: u64 = 1;
 
 #[tokio::test]
 async fn a_connection_outlives_its_tokens_as_long_as_there_are_fresh_ones() -> Result<()> {
-    /// So many that without them the connection would end during this story, in spite of the grace.
     const FRESH_TOKENS: usize = 3;
-    let server = Setup { sections: "[realtime]\nexpiry_grace = \"3s\"".into(), ..Setup::default() }.start().await?;
+    let server = Setup::default().start().await?;
     lobby(&server).await?;
     let address = server.address();
     let stories = Flavour::ALL.map(|flavour| {
         tokio::spawn(async move {
             let mut member = start(flavour, address, String::new(), true).await?;
+            // Each is asked for when the one before it ends, which only its acceptance can have told the SDK.
             for _ in 0..FRESH_TOKENS {
                 member.give_token(Some(short(&flavour.user()))).await?;
             }
