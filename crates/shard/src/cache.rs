@@ -19,7 +19,7 @@ pub(crate) struct Slot {
     pub(crate) room: Room,
     /// Records up to here are in its row.
     pub(crate) covers: Lsn,
-    /// The batch that used it last.
+    /// Number of its last use. No two rooms have the same, so which rooms leave does not hang on the order of a map.
     used: u64,
     /// First durable record that the row does not cover.
     dirty_since: Option<Lsn>,
@@ -50,7 +50,7 @@ pub(crate) struct Cache {
     /// Dirty rooms by the record that made them dirty, oldest first. Entries of rooms that became clean (or dirty
     /// again, later) are skipped.
     dirty: VecDeque<(Lsn, RoomKey)>,
-    /// Number of the batch being decided.
+    /// Number of the newest use of any room.
     clock: u64,
     /// So many rooms must be here before the next look for rooms that may leave.
     look_at: usize,
@@ -82,14 +82,16 @@ impl Cache {
         self.slots.contains_key(room)
     }
 
-    /// The room, marked as used by the batch being decided.
+    /// The room, marked as used now.
     pub(crate) fn get_mut(&mut self, room: &RoomKey) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(room)?;
+        self.clock += 1;
         slot.used = self.clock;
         Some(slot)
     }
 
     pub(crate) fn insert(&mut self, room: RoomKey, slot: Slot) {
+        self.clock += 1;
         self.slots.insert(room, Slot { used: self.clock, ..slot });
     }
 
@@ -182,7 +184,6 @@ impl Cache {
 
     /// Ends a batch: clean rooms that were not used for longest leave when there are too many.
     pub(crate) fn tidy(&mut self, limits: Limits) {
-        self.clock += 1;
         if self.slots.len() <= limits.rooms_cached_max || self.slots.len() < self.look_at {
             return;
         }

@@ -34,9 +34,6 @@ const BATCH_COMMANDS: usize = 64;
 /// Between two tries to open the log again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 
-/// Milliseconds that a change of switches waits for its time at most, should the clock stand still.
-const SWITCH_WAITS_MAX: usize = 20;
-
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) command: Command,
@@ -51,13 +48,17 @@ pub(super) struct Opened {
     pub(super) state: State,
     last_at: UnixMillis,
     pub(super) replayed: u64,
+    /// Rows of things whose newest record came without them (an append of unknown outcome): they go with the next append,
+    /// because that one says that everything before it has its row.
+    unwritten: BTreeMap<Bytes, Bytes>,
 }
 
 pub(super) async fn open(deps: &Deps) -> Result<Opened, StartError> {
     let (store, log) = (&deps.reader.store, deps.reader.log);
     let unreadable = |source: ReadError| StartError::Read { log, source };
     let claim = store.claim(log, deps.config.node).await.map_err(|source| StartError::Claim { log, source })?;
-    let mut opened = Opened { claim, state: State::default(), last_at: UnixMillis(0), replayed: 0 };
+    let mut opened =
+        Opened { claim, state: State::default(), last_at: UnixMillis(0), replayed: 0, unwritten: BTreeMap::new() };
 
     let row_error = |row: &[u8], source| StartError::Row { log, row: String::from_utf8_lossy(row).into(), source };
     let mut after: Option<Bytes> = None;
@@ -82,11 +83,20 @@ pub(super) async fn open(deps: &Deps) -> Result<Opened, StartError> {
             opened.replayed += 1;
             if !record.key.0.is_empty() {
                 let unknown = |source| StartError::Record { log, lsn: record.lsn, source };
-                fold_all(&mut opened.state, &record.payload).map_err(unknown)?;
+                for event in decode_directory_record(&record.payload).map_err(unknown)? {
+                    fold(&mut opened.state, &event);
+                    let (key, value) = thing_row(&event);
+                    opened.unwritten.insert(key, value);
+                }
             }
         }
     }
     Ok(opened)
+}
+
+/// The newest value of one thing, as a row.
+fn thing_row(event: &Event) -> (Bytes, Bytes) {
+    (rows::thing_key(&event.row_key()), encode_directory_record(std::slice::from_ref(event)))
 }
 
 fn fold_all(state: &mut State, payload: &Bytes) -> Result<(), CodecError> {
@@ -208,17 +218,14 @@ impl Owner {
 
     fn decide(&mut self) -> Batch {
         let opened = &mut self.opened;
-        // Records are in order of time whatever the clock does; changes are told apart from messages by the clock that
-        // messages go by.
-        let now = (self.deps.clock)();
-        opened.last_at = opened.last_at.max(now);
+        opened.last_at = opened.last_at.max((self.deps.clock)());
         let mut batch = Batch::default();
         for Request { command, reply } in self.waiting.drain(..) {
             let app = match &command {
                 Command::Import { app, .. } | Command::DeleteEndpoint { app, .. } => *app,
                 Command::PutEndpoint(endpoint) => endpoint.app,
             };
-            let events = decide(&opened.state, command, now);
+            let events = decide(&opened.state, command, opened.last_at);
             let changed = !events.is_empty();
             if changed {
                 let key = Key(Bytes::copy_from_slice(&app.0.to_be_bytes()));
@@ -227,8 +234,8 @@ impl Owner {
             }
             for event in events {
                 fold(&mut opened.state, &event);
-                let value = encode_directory_record(std::slice::from_ref(&event));
-                batch.rows.insert(rows::thing_key(&event.row_key()), value);
+                let (key, value) = thing_row(&event);
+                batch.rows.insert(key, value);
                 batch.events.push(event);
             }
             batch.answers.push(Answer { reply, changed, needs: batch.records.len() });
@@ -243,39 +250,25 @@ impl Owner {
             answers.into_iter().for_each(|answer| answer.tell(Ok(())));
             return Ok(());
         }
-        let claim = &mut self.opened.claim;
-        let (epoch, first) = (claim.epoch, claim.next);
+        let (epoch, first) = (self.opened.claim.epoch, self.opened.claim.next);
         let applied = rows::position_row(rows::APPLIED, Lsn(first.0 + count as u64 - 1));
-        let rows = rows.into_iter().map(|(key, value)| Row { key, value: Some(value) }).chain([applied]).collect();
+        let mut newest = self.opened.unwritten.clone();
+        newest.extend(rows);
+        let claim = &mut self.opened.claim;
+        let rows = newest.into_iter().map(|(key, value)| Row { key, value: Some(value) }).chain([applied]).collect();
         let bytes = records.iter().map(|record| record.payload.len()).sum();
         let started = Instant::now();
         let appended = self.deps.reader.store.append(claim, records, rows).await;
         self.deps.metrics.append(started.elapsed(), count, bytes, events.len(), appended.is_ok());
         match appended {
             Ok(_) => {
+                self.opened.unwritten.clear();
                 self.view.publish(&events, &self.opened.state);
-                self.wait_for_switches(&events).await;
                 answers.into_iter().for_each(|answer| answer.tell(Ok(())));
                 self.deps.health.set_ready();
                 Ok(())
             }
             Err(error) => self.fail(error, answers, epoch, first).await,
-        }
-    }
-
-    /// A change of switches is answered when the time from which it holds has come, so that whatever is sent after the
-    /// answer is owed by it. That is the next millisecond, usually over by now.
-    async fn wait_for_switches(&self, events: &[Event]) {
-        let until = |event: &Event| match event {
-            Event::EndpointSaved(endpoint) => endpoint.past.last().map(|past| past.until),
-            Event::AccountSaved { .. } | Event::EndpointDeleted { .. } => None,
-        };
-        let Some(until) = events.iter().filter_map(until).max() else { return };
-        for _ in 0..SWITCH_WAITS_MAX {
-            if (self.deps.clock)() >= until {
-                return;
-            }
-            sleep(Duration::from_millis(1)).await;
         }
     }
 
