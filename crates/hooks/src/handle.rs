@@ -144,9 +144,12 @@ impl Handle {
     /// Sends one delivery again now: a parked one gets a second life with all its retries, one set aside need not wait.
     ///
     /// # Errors
-    /// When there is no such endpoint or delivery. Cancel safe.
+    /// When there is no such endpoint or delivery, or too many are set aside already. Cancel safe.
     pub async fn retry(&self, name: &EndpointName, id: DeliveryId) -> Result<(), HandleError> {
         let row = self.parked_row(name, id).await?;
+        if row.is_some() && self.shared(name)?.core().engine.is_aside_full() {
+            return Err(HandleError::TooMuch { max: self.world.config.limits.aside_max });
+        }
         self.act(name, |engine, now| {
             engine.retry_now(id, now) || row.as_ref().is_some_and(|row| engine.unpark(id, row, now))
         })

@@ -14,11 +14,12 @@ use tokio::{
 
 use crate::{
     config::Config,
+    contents::Contents,
     endpoint::{Endpoints, Running},
     handle::Handle,
-    http::{Guard, HttpTransport, SystemResolver, Transport},
+    http::{Guard, HttpTransport, Roots, SystemResolver, Transport},
     rows::Names,
-    shared::{Clock, Parts, Shared, World},
+    shared::{Clock, Shared, World},
     telemetry,
 };
 
@@ -85,7 +86,10 @@ pub fn start_with(
     clock: Clock,
     metrics: &mut Registry,
 ) -> Hooks {
-    let world = World::new(Parts { log, rows, shards, config, transport, clock });
+    let roots = Arc::new(Roots::new(config.extra_roots_pem.clone()));
+    let contents = Arc::new(Contents::new(shards));
+    let started = (clock().0, Instant::now());
+    let world = World { log, rows, shards, config: Arc::new(config), roots, contents, transport, clock, started };
     let roster = Roster::default();
     telemetry::register(metrics, roster.clone(), world.clock.clone());
     let handle = Handle::new(roster.clone(), world.clone());

@@ -107,10 +107,6 @@ impl Asides {
         self.by_id.get(&id)
     }
 
-    pub(crate) fn get_mut(&mut self, id: DeliveryId) -> Option<&mut Aside> {
-        self.by_id.get_mut(&id)
-    }
-
     pub(crate) fn remove(&mut self, id: DeliveryId) -> Option<Aside> {
         self.by_id.remove(&id)
     }
@@ -187,7 +183,9 @@ impl Engine {
         let failed = match verdict {
             Verdict::Acknowledged => return self.finish_aside(id, Settlement::Delivered),
             Verdict::Gone => return self.finish_aside(id, Settlement::Expired),
-            Verdict::Failed(_) if !self.policy.sendable => return self.finish_aside(id, Settlement::Skipped),
+            Verdict::Failed(_) | Verdict::Untried if !self.policy.sendable => {
+                return self.finish_aside(id, Settlement::Skipped);
+            }
             Verdict::Failed(failed) => Some(failed),
             Verdict::Untried => None,
         };
@@ -211,6 +209,19 @@ impl Engine {
         (aside.phase, aside.retry_at) = (Phase::Resting, now + wait);
         self.timers.push(Reverse((now + wait, Ticket::Aside(id))));
         self.write_exception(id);
+    }
+
+    /// Without a URL nothing can be paid; what waits off the path is given up too. Those in flight follow when they fail.
+    pub(super) fn skip_asides(&mut self) {
+        let waits = |aside: &Aside| matches!(aside.phase, Phase::Resting | Phase::Ready);
+        let waiting: Vec<DeliveryId> =
+            self.asides.iter().filter(|(_, aside)| waits(aside)).map(|(id, _)| *id).collect();
+        waiting.into_iter().for_each(|id| self.finish_aside(id, Settlement::Skipped));
+    }
+
+    /// Whether no more deliveries can be set aside.
+    pub fn is_aside_full(&self) -> bool {
+        self.asides.len() >= self.policy.limits.aside_max
     }
 
     fn give_up_aside(&mut self, id: DeliveryId) {
@@ -269,7 +280,8 @@ impl Engine {
 
     /// A parked delivery gets a second life, as one set aside that is due now. `row` is what its row says.
     pub fn unpark(&mut self, id: DeliveryId, row: &ExceptionRow, now: u64) -> bool {
-        if self.asides.get(id).is_some() || !row.parked {
+        let overtaken = self.asides.get(id).is_some() || self.is_parked_no_more(id);
+        if !row.parked || overtaken || self.is_aside_full() {
             return false;
         }
         let since = self.active(now);
@@ -291,6 +303,9 @@ impl Engine {
             Some(Phase::Resting | Phase::Ready) => self.finish_aside(id, Settlement::Skipped),
             Some(Phase::InFlight | Phase::Parked) => return false,
             None => {
+                if self.is_parked_no_more(id) {
+                    return false;
+                }
                 let Some(window) = parked.and_then(|_| self.windows.get_mut(usize::from(id.shard))) else {
                     return false;
                 };

@@ -26,13 +26,7 @@ impl Engine {
             Permit::Wait(_) => return None,
         };
         let aside = self.asides.next(self.policy.concurrency);
-        let job = aside.or_else(|| self.next_of_window()).or_else(|| self.next_after_relief(now));
-        let Some(job) = job else {
-            if self.health.is_catching_up() && self.windows.iter().all(Window::is_paid) {
-                self.health.caught_up();
-            }
-            return None;
-        };
+        let job = aside.or_else(|| self.next_of_window()).or_else(|| self.next_after_relief(now))?;
         self.in_flight += 1;
         self.health.sent(job.at);
         Some(Job { probe, ..job })
@@ -113,8 +107,10 @@ impl Engine {
         match verdict {
             Verdict::Acknowledged => self.finish(shard, ordinal, Settlement::Delivered),
             Verdict::Gone => self.finish(shard, ordinal, Settlement::Expired),
+            Verdict::Failed(_) | Verdict::Untried if !self.policy.sendable => {
+                self.finish(shard, ordinal, Settlement::Skipped)
+            }
             Verdict::Untried => self.make_ready(shard, ordinal),
-            Verdict::Failed(_) if !self.policy.sendable => self.finish(shard, ordinal, Settlement::Skipped),
             Verdict::Failed(failed) => self.fail_window(shard, ordinal, failed, now),
         }
     }

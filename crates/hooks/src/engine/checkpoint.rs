@@ -2,7 +2,8 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -15,11 +16,13 @@ use super::{
     asides::{Aside, Asides, Phase},
     health::Health,
     rooms::Rooms,
-    switches::SwitchLog,
     types::{DeliveryId, EventPos, Policy, Settlement, Ticket, Totals},
     window::Window,
 };
-use crate::rows::{CursorRow, ExceptionRow};
+use crate::{
+    plan::Switches,
+    rows::{CursorRow, ExceptionRow},
+};
 
 /// What there is to write about a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +64,7 @@ impl Engine {
             paused_ms: 0,
             paused_since: None,
             rows: vec![BTreeMap::new(); starts.len()],
+            writing: vec![BTreeMap::new(); starts.len()],
             dirty: vec![Dirty::Settled; starts.len()],
             settled: 0,
             names,
@@ -73,18 +77,19 @@ impl Engine {
                 .iter()
                 .for_each(|(pos, row)| engine.restore_aside(DeliveryId { shard, pos: *pos }, row, now));
         }
+        if !engine.policy.sendable {
+            engine.skip_asides();
+        }
         engine.keep_active_time(now);
         engine
     }
 
     fn restore_aside(&mut self, id: DeliveryId, row: &ExceptionRow, now: u64) {
         let since = self.active(now).saturating_sub(row.failing_ms);
-        self.asides.insert(id, Aside { since, ..Aside::from_row(row) });
-        // Written by a process whose clock was ahead of ours, it must not wait for that time.
-        let retry_at = row.retry_at.min(now.saturating_add(self.policy.retry.wait_max_ms()));
-        if let Some(aside) = self.asides.get_mut(id) {
-            aside.retry_at = retry_at;
-        }
+        // A clock that has been set back since must not make it wait for longer than any failure does.
+        let longest = crate::retry::millis(self.policy.retry.max);
+        let retry_at = row.retry_at.min(now + longest + longest / 4);
+        self.asides.insert(id, Aside { since, retry_at, ..Aside::from_row(row) });
         self.timers.push(Reverse((retry_at, Ticket::Aside(id))));
     }
 
@@ -120,6 +125,9 @@ impl Engine {
     /// The rows of a shard to write now, if any. `lazy` ones (the position moved, nothing else) only when asked for.
     pub fn checkpoint(&mut self, shard: u16, lazy: bool) -> Option<Checkpoint> {
         self.settled = 0;
+        if let Some(writing) = self.writing.get_mut(usize::from(shard)) {
+            writing.clear();
+        }
         self.pass(shard);
         let dirty = self.dirty.get_mut(usize::from(shard))?;
         if *dirty == Dirty::Clean || (*dirty == Dirty::Moved && !lazy) {
@@ -128,9 +136,20 @@ impl Engine {
         *dirty = Dirty::Clean;
         let window = self.windows.get(usize::from(shard))?;
         let rows = std::mem::take(self.rows.get_mut(usize::from(shard))?);
+        self.writing.get_mut(usize::from(shard))?.clone_from(&rows);
         let mut rows: Vec<Row> = rows.into_iter().map(|(key, value)| Row { key, value }).collect();
         rows.push(Row { key: self.names.cursor(), value: Some(cursor_row(window).to_bytes()) });
         Some(Checkpoint { shard, rows })
+    }
+
+    /// Whether a row that says that `id` is parked, as it was read from the store, is overtaken by one that is not there yet.
+    pub(super) fn is_parked_no_more(&self, id: DeliveryId) -> bool {
+        let (at, key) = (usize::from(id.shard), self.names.exception(id.pos));
+        let newer = [&self.rows, &self.writing].into_iter().find_map(|rows| rows.get(at)?.get(&key));
+        let parked = |row: &Option<Bytes>| {
+            row.as_ref().is_some_and(|bytes| ExceptionRow::from_bytes(bytes).is_ok_and(|row| row.parked))
+        };
+        newer.is_some_and(|row| !parked(row))
     }
 
     /// The rows could not be written: they come again with the next checkpoint, unless newer ones exist.
@@ -154,7 +173,8 @@ fn window_of(start: &ShardStart) -> Window {
         expired: row.expired,
         skipped: row.skipped,
     };
-    let switches = SwitchLog::from_rows(&row.switches, row.switched_at);
+    let switches: VecDeque<_> =
+        row.switches.iter().map(|switches| (Lsn(switches.from), Arc::new(Switches::from_row(switches)))).collect();
     let set_aside = start.set_aside.len() as u64;
     Window::new(Lsn(row.begun), Lsn(row.next), Lsn(row.counted), totals, set_aside, switches)
 }
@@ -170,8 +190,7 @@ fn cursor_row(window: &Window) -> CursorRow {
         expired: totals.expired,
         skipped: totals.skipped,
         begun: window.begun.0,
-        switches: window.switches.to_rows(),
-        switched_at: window.switches.switched_at(),
+        switches: window.switches.iter().map(|(from, switches)| switches.to_row(*from)).collect(),
     }
 }
 

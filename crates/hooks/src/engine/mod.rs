@@ -15,7 +15,6 @@ mod health;
 mod intake;
 mod order;
 mod rooms;
-mod switches;
 mod types;
 mod window;
 
@@ -56,6 +55,8 @@ pub struct Engine {
     paused_since: Option<u64>,
     /// Rows to write with the next checkpoint, by shard; the newest value of each key.
     rows: Vec<BTreeMap<Bytes, Option<Bytes>>>,
+    /// Rows of the checkpoint that may still be on its way to the store.
+    writing: Vec<BTreeMap<Bytes, Option<Bytes>>>,
     dirty: Vec<checkpoint::Dirty>,
     settled: usize,
     names: checkpoint::Names,

@@ -9,6 +9,5 @@ mod laws;
 mod misbehaving;
 mod receiver;
 mod stories;
-mod switches;
 mod tls;
 mod world;
