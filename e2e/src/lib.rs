@@ -8,7 +8,6 @@ pub mod mirror;
 pub mod peers;
 pub mod receiver;
 pub mod rest;
-pub mod sdk;
 pub mod server;
 pub mod tls;
 

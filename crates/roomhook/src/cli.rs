@@ -1,7 +1,6 @@
 //! The command line (a contract: scripts and tests rely on it). One file per command; each has its `Args` and a `run`.
 
 pub(crate) mod bench;
-mod client;
 mod demo;
 mod dev;
 mod doctor;

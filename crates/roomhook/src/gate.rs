@@ -11,10 +11,6 @@ pub(crate) struct Gate(pub(crate) gate::Gate);
 
 #[async_trait]
 impl publish::Gate for Gate {
-    fn is_on(&self, room: &RoomKey) -> bool {
-        self.0.is_on(room)
-    }
-
     async fn line_up(&self, room: &RoomKey, from: &UserId) -> Option<Box<dyn publish::Turn>> {
         let turn = self.0.line_up(room, from).await?;
         Some(Box::new(Turn(turn)))
@@ -30,8 +26,8 @@ struct Turn(gate::Turn);
 
 #[async_trait]
 impl publish::Turn for Turn {
-    async fn ask(&mut self, room_type: &str, draft: &Draft) -> Verdict {
-        match self.0.ask(room_type, draft).await {
+    async fn ask(&mut self, draft: &Draft) -> Verdict {
+        match self.0.ask(draft).await {
             Decision::Allow => Verdict::Allow,
             Decision::Replace { body, custom_data } => Verdict::Replace { body, custom_data },
             Decision::Discard => Verdict::Discard,

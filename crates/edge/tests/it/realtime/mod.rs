@@ -7,5 +7,4 @@ mod hostile;
 mod no_seam;
 mod presence;
 mod resume;
-mod tls;
 mod tokens;

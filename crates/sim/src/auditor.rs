@@ -1,0 +1,355 @@
+//! Looks at every receipt a sender gets and at every request an endpoint gets, and compares them with the ledger.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use roomhook_hooks::{
+    EndpointName, Handle,
+    engine::{DeliveryId, EventPos},
+    http::{Report, Request},
+};
+use roomhook_log::{LogId, Lsn};
+use roomhook_room::{AppId, Draft, Event, Order, Receipt, RetryProfile, RoomKey};
+use roomhook_shard::ExecuteError;
+use serde_json::Value;
+
+use crate::{ledger::Version, world::World};
+
+/// Without an excuse, nothing that does not depend on a troubled endpoint takes longer.
+pub(crate) const APART_MS: u64 = 1_000;
+
+/// What is known of requests.
+#[derive(Debug, Default)]
+pub(crate) struct Auditor {
+    /// By index of the endpoint in the ledger.
+    pub(crate) deliveries: BTreeMap<(usize, DeliveryId), Delivery>,
+    /// Requests in flight.
+    in_flight: BTreeMap<(usize, DeliveryId), RoomKey>,
+    /// Deliveries seen off the path of their rooms.
+    pub(crate) aside: BTreeSet<(usize, DeliveryId)>,
+    /// Deliveries that somebody gave up on.
+    pub(crate) skipped: BTreeSet<(usize, DeliveryId)>,
+    /// Where readers of the tail are.
+    pub(crate) resume: crate::life::Resume,
+    /// Webhooks of this life.
+    pub(crate) handle: Option<Handle>,
+    pub(crate) stats: Stats,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Delivery {
+    pub(crate) attempts: u32,
+    /// Of them, those that reached the endpoint.
+    pub(crate) arrivals: u32,
+    /// The server knows that the endpoint took it.
+    pub(crate) acknowledged: bool,
+    pub(crate) failed: bool,
+}
+
+/// What a run consisted of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub receipts: u64,
+    pub refusals: u64,
+    pub unknown: u64,
+    pub repeats: u64,
+    pub arrivals: u64,
+    pub repeated_arrivals: u64,
+    pub crashes: u64,
+    pub tail_records: u64,
+    pub parked: u64,
+    pub set_aside: u64,
+}
+
+impl Stats {
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            receipts,
+            refusals,
+            unknown,
+            repeats,
+            arrivals,
+            repeated_arrivals,
+            crashes,
+            tail_records,
+            parked,
+            set_aside,
+        } = other;
+        self.receipts += receipts;
+        self.refusals += refusals;
+        self.unknown += unknown;
+        self.repeats += repeats;
+        self.arrivals += arrivals;
+        self.repeated_arrivals += repeated_arrivals;
+        self.crashes += crashes;
+        self.tail_records += tail_records;
+        self.parked += parked;
+        self.set_aside += set_aside;
+    }
+}
+
+// === receipts ===
+
+/// A sender has its answer.
+pub(crate) fn answered(
+    world: &World,
+    room: &RoomKey,
+    draft: &Draft,
+    asked_ms: u64,
+    answer: &Result<Receipt, ExecuteError>,
+) {
+    let id = draft.msg_id;
+    world.note(|| format!("{room} {}: {}", id.random, told(answer)));
+    let waited = world.time.now_ms().saturating_sub(asked_ms.max(world.disturbed_until()));
+    world.check("apart", waited <= APART_MS, || format!("{room}: the answer to {} took {waited} ms", id.random));
+    let mut ledger = world.ledger.lock();
+    let stats = &mut world.auditor.lock().stats;
+    match answer {
+        Ok(Receipt::Sent(sent)) => {
+            stats.receipts += 1;
+            let is_ours = ledger.message(room, sent).is_some() && sent.msg_id == id;
+            world.check("acked-in-log", is_ours, || format!("{room}: {} is not in the log", sent.seq));
+        }
+        Ok(Receipt::Repeated(sent)) => {
+            stats.repeats += 1;
+            let same = |first: &Draft| first.from == draft.from && first.random == draft.random;
+            let first = ledger.message(room, sent).is_some_and(|first| same(&first.draft));
+            world.check("once", first, || format!("{room}: {} is no repeat of {}", draft.random, sent.seq));
+        }
+        Ok(Receipt::Dropped { .. })
+        | Err(ExecuteError::Rejected(_) | ExecuteError::Busy | ExecuteError::Unavailable(_)) => {
+            stats.refusals += 1;
+            let absent = ledger.refused(id.random);
+            world.check("acked-in-log", absent, || format!("{room}: {} was refused and is in the log", id.random));
+        }
+        Err(ExecuteError::Unknown(_)) => stats.unknown += 1,
+        Ok(Receipt::Created | Receipt::Destroyed(_)) => {
+            world.violate("acked-in-log", format!("{room}: a message has another command's receipt"));
+        }
+    }
+}
+
+fn told(answer: &Result<Receipt, ExecuteError>) -> String {
+    match answer {
+        Ok(Receipt::Sent(sent)) => format!("sent as {}", sent.seq),
+        Ok(Receipt::Repeated(sent)) => format!("repeats {}", sent.seq),
+        other => format!("{other:?}"),
+    }
+}
+
+// === deliveries ===
+
+/// A request on its way back.
+pub(crate) struct Flight {
+    world: Arc<World>,
+    key: (usize, DeliveryId),
+}
+
+impl Flight {
+    pub(crate) fn answered(&self, report: &Report) {
+        let mut auditor = self.world.auditor.lock();
+        if let Some(delivery) = auditor.deliveries.get_mut(&self.key) {
+            delivery.acknowledged |= report.is_acknowledged();
+            delivery.failed |= !report.is_acknowledged();
+        }
+        let (endpoint, id) = self.key;
+        self.world.note(|| format!("endpoint {endpoint} {}/{}: {:?}", id.shard, id.pos.lsn, report.result));
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.world.auditor.lock().in_flight.remove(&self.key);
+    }
+}
+
+/// A request was sent, and may have `reached` its receiver.
+pub(crate) fn sent(world: &Arc<World>, request: &Request, reached: bool) -> Option<Flight> {
+    let host = request.target.host.as_str();
+    let Some(endpoint) = world.ledger.lock().endpoint_of(&url(host)) else {
+        world.violate("seen-in-log", format!("{host} belongs to no endpoint in the log"));
+        return None;
+    };
+    let Some(id) = parse_id(&request.webhook_id) else {
+        world.violate("seen-in-log", format!("webhook-id {} names nothing", request.webhook_id));
+        return None;
+    };
+    world.note(|| {
+        format!("endpoint {endpoint} {}/{}: attempt {}, arrives: {reached}", id.shard, id.pos.lsn, request.attempt)
+    });
+    let room = check_in_log(world, id, request)?;
+    note_aside(world);
+    let key = (endpoint, id);
+    let first = {
+        let mut auditor = world.auditor.lock();
+        let delivery = auditor.deliveries.entry(key).or_default();
+        delivery.attempts += 1;
+        delivery.arrivals += u32::from(reached);
+        let first = delivery.attempts == 1;
+        let again = reached && delivery.arrivals > 1;
+        auditor.stats.arrivals += u64::from(reached);
+        auditor.stats.repeated_arrivals += u64::from(again);
+        first
+    };
+    check_owed(world, endpoint, id);
+    check_flights(world, key, &room);
+    if first {
+        check_order(world, key, &room);
+        check_apart(world, host, key);
+    }
+    world.auditor.lock().in_flight.insert(key, room);
+    Some(Flight { world: Arc::clone(world), key })
+}
+
+pub(crate) fn url(host: &str) -> String {
+    format!("http://{host}/hook")
+}
+
+fn parse_id(webhook_id: &str) -> Option<DeliveryId> {
+    let mut parts = webhook_id.strip_prefix("evt_")?.split('_').skip(1);
+    let shard = parts.next()?.parse().ok()?;
+    let lsn = Lsn(parts.next()?.parse().ok()?);
+    Some(DeliveryId { shard, pos: EventPos { lsn, index: parts.next()?.parse().ok()? } })
+}
+
+/// `seen-in-log`: what it says is what the log says.
+fn check_in_log(world: &World, id: DeliveryId, request: &Request) -> Option<RoomKey> {
+    let ledger = world.ledger.lock();
+    let Some((entry, event)) = ledger.entry(id) else {
+        world.violate("seen-in-log", format!("{} is not in the log", request.webhook_id));
+        return None;
+    };
+    let room = RoomKey::from_bytes(&entry.record.key.0)?;
+    let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
+    let same = match event {
+        Event::MessageSent(message) => {
+            text("CallbackCommand") == "Group.CallbackAfterSendMsg"
+                && text("GroupId") == room.room.as_str()
+                && text("From_Account") == message.draft.from.as_str()
+                && text("MsgId") == message.draft.msg_id.to_string()
+                && body.get("MsgSeq").and_then(Value::as_u64) == Some(message.seq.0)
+                && body.get("MsgTime").and_then(Value::as_u64) == Some(message.at.secs())
+        }
+        Event::RoomCreated { .. } => text("CallbackCommand") == "Live.CallbackAfterCreateRoom",
+        Event::RoomDestroyed { .. } => {
+            text("CallbackCommand") == "Live.CallbackAfterDestroyRoom" && text("RoomId") == room.room.as_str()
+        }
+    };
+    world.check("seen-in-log", same, || format!("{} does not say what the log says", request.webhook_id));
+    Some(room)
+}
+
+fn check_owed(world: &World, endpoint: usize, id: DeliveryId) {
+    let ledger = world.ledger.lock();
+    let (Some(known), Some((entry, event))) = (ledger.endpoints.get(endpoint), ledger.entry(id)) else { return };
+    let owes = ledger.owes(known, entry, event);
+    world.check("owed-paid", owes.may, || format!("endpoint {endpoint} got {}/{} unasked", id.shard, id.pos.lsn));
+}
+
+/// `in-order` and `bounded`: one request per room, and no more requests than allowed.
+fn check_flights(world: &World, key: (usize, DeliveryId), room: &RoomKey) {
+    let ledger = world.ledger.lock();
+    let Some((known, version)) = ledger.endpoints.get(key.0).and_then(|known| Some((known, known.versions.last()?)))
+    else {
+        return;
+    };
+    let configured = world.scenario.hooks.concurrency.get();
+    let auditor = world.auditor.lock();
+    let others = || auditor.in_flight.iter().filter(|(other, _)| other.0 == key.0);
+    let of = |version: &Version| version.endpoint.concurrency.map_or(configured, |limit| limit as usize);
+    let limit = known.versions.iter().map(of).max().unwrap_or(configured);
+    world.check("bounded", others().count() < limit, || format!("endpoint {}: more than {limit} at once", key.0));
+    if version.endpoint.order == Some(Order::None) || auditor.aside.contains(&key) {
+        return;
+    }
+    let same_room = others().find(|(other, in_room)| *in_room == room && !auditor.aside.contains(other));
+    world.check("in-order", same_room.is_none(), || {
+        format!("endpoint {} room {room}: {:?} while {:?} is in flight", key.0, key.1.pos, same_room)
+    });
+}
+
+/// `in-order`: a first attempt comes only after everything before it in its room is settled or set aside.
+fn check_order(world: &World, key: (usize, DeliveryId), room: &RoomKey) {
+    let (endpoint, id) = key;
+    let ledger = world.ledger.lock();
+    // One that was deleted is on its way out.
+    let Some(known) = ledger.endpoints.get(endpoint).filter(|known| !known.deleted) else { return };
+    let settings = || known.versions.iter().map(|version| &version.endpoint);
+    if settings().any(|endpoint| endpoint.order == Some(Order::None) || endpoint.url.is_empty()) {
+        return;
+    }
+    // One try, or no space for those set aside: a failed attempt settles.
+    let gives_up = world.scenario.hooks.limits.aside_max < 100
+        || settings().any(|endpoint| matches!(endpoint.retry, Some(RetryProfile::Tencent)));
+    let Some(truth) = ledger.rooms.get(room) else { return };
+    let auditor = world.auditor.lock();
+    for (log, place) in &truth.places {
+        let Some(entry) = ledger.at(*log, *place).filter(|entry| entry.record.lsn < id.pos.lsn) else { continue };
+        for (index, event) in (0..).zip(&entry.events) {
+            let before = (endpoint, DeliveryId { shard: log.0, pos: EventPos { lsn: entry.record.lsn, index } });
+            let seen = auditor.deliveries.get(&before).copied().unwrap_or_default();
+            let settled = seen.acknowledged || auditor.aside.contains(&before) || (gives_up && seen.failed);
+            if !settled && ledger.owes(known, entry, event).must {
+                let (now, earlier) = (id.pos.lsn, entry.record.lsn);
+                let what =
+                    format!("endpoint {endpoint} room {room}: {now} arrives, {earlier} is not settled ({seen:?})");
+                return world.violate("in-order", what);
+            }
+        }
+    }
+}
+
+/// Remembers which deliveries are set aside now.
+pub(crate) fn note_aside(world: &World) {
+    let Some(handle) = world.auditor.lock().handle.clone() else { return };
+    for status in handle.status() {
+        let Some(endpoint) = current(world, &status.name) else { continue };
+        if status.summary.set_aside == 0 {
+            continue;
+        }
+        for aside in handle.set_aside(&status.name, usize::MAX).unwrap_or_default() {
+            let mut auditor = world.auditor.lock();
+            auditor.stats.set_aside += u64::from(auditor.aside.insert((endpoint, aside.id)));
+        }
+    }
+}
+
+/// The endpoint of this name that is not deleted.
+pub(crate) fn current(world: &World, name: &EndpointName) -> Option<usize> {
+    world.ledger.lock().endpoints.iter().position(|known| known.name == *name && !known.deleted)
+}
+
+/// `apart`: an endpoint that is always well gets everything at once.
+fn check_apart(world: &World, host: &str, key: (usize, DeliveryId)) {
+    if !world.net.lock().hosts.get(host).is_some_and(|host| host.calm) {
+        return;
+    }
+    let (now, ledger) = (world.time.now_ms(), world.ledger.lock());
+    let Some((entry, _)) = ledger.entry(key.1) else { return };
+    let late = now.saturating_sub(entry.at_ms.max(world.disturbed_until()));
+    world.check("apart", late <= APART_MS, || {
+        format!("the calm endpoint got {}/{} after {late} ms", key.1.shard, key.1.pos.lsn)
+    });
+}
+
+/// The app whose endpoint is never in trouble.
+pub(crate) const CALM_APP: AppId = AppId(1_400_000_002);
+pub(crate) const ROUGH_APP: AppId = AppId(1_400_000_001);
+
+/// `no-silent-gap`, `seen-in-log`: what a reader of the tail gets is the log, without a hole.
+pub(crate) fn read(world: &World, log: LogId, expected: Lsn, records: &[roomhook_log::Record]) -> Lsn {
+    let ledger = world.ledger.lock();
+    let mut next = expected;
+    for record in records {
+        world.check("no-silent-gap", record.lsn == next, || format!("log {log}: {} comes after {next}", record.lsn));
+        let known = usize::try_from(record.lsn.0 - 1).ok().and_then(|place| ledger.at(log, place));
+        let same = known.is_some_and(|entry| entry.record == *record);
+        world.check("seen-in-log", same, || format!("log {log}: a reader saw {}, which is not there", record.lsn));
+        next = record.lsn.next();
+    }
+    world.auditor.lock().stats.tail_records += records.len() as u64;
+    next
+}

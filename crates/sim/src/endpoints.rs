@@ -1,0 +1,199 @@
+//! The endpoints' side: receivers with moods, behind a transport without sockets.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use roomhook_hooks::http::{Channel, Phase, Phases, Report, Request, SendError, Transport};
+use tokio::time::sleep;
+
+use crate::{auditor, world::World};
+
+/// How a receiver takes what it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Well,
+    Slow,
+    /// Nobody listens.
+    Dead,
+    /// Accepts and never answers.
+    Hanging,
+    /// Takes the event, and answers when nobody waits any more.
+    Late,
+    Failing,
+    /// 503 with `Retry-After`.
+    Busy,
+    /// 200 with something that is not the documented JSON.
+    Wrong,
+    Missing,
+    /// The connection breaks, before or after the event was taken.
+    Resetting,
+    /// Anything of the above, anew each time.
+    Flapping,
+}
+
+const MOODS: [Mood; 10] = [
+    Mood::Well,
+    Mood::Slow,
+    Mood::Dead,
+    Mood::Hanging,
+    Mood::Late,
+    Mood::Failing,
+    Mood::Busy,
+    Mood::Wrong,
+    Mood::Missing,
+    Mood::Resetting,
+];
+/// What every message that makes its receiver stumble contains.
+pub(crate) const POISON: &str = "poison";
+
+/// All receivers, by host name.
+#[derive(Debug, Default)]
+pub(crate) struct Net {
+    pub(crate) hosts: BTreeMap<String, Host>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Host {
+    /// Never in a bad mood: others' trouble must not be its trouble.
+    pub(crate) calm: bool,
+    pub(crate) mood: Mood,
+}
+
+impl Net {
+    pub(crate) fn add(&mut self, host: &str, calm: bool) {
+        self.hosts.insert(host.to_owned(), Host { calm, mood: Mood::Well });
+    }
+
+    pub(crate) fn swing(&mut self, world: &World) {
+        let hosts: Vec<&mut Host> = self.hosts.values_mut().filter(|host| !host.calm).collect();
+        if hosts.is_empty() {
+            return;
+        }
+        let at = world.net_dice.index(hosts.len());
+        let mood = if world.net_dice.chance(200) { Mood::Flapping } else { world.net_dice.pick(&MOODS) };
+        if let Some(host) = hosts.into_iter().nth(at) {
+            host.mood = mood;
+        }
+        world.note(|| format!("receiver {at} is {mood:?}"));
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.hosts.values_mut().for_each(|host| host.mood = Mood::Well);
+    }
+}
+
+/// What will come of one request.
+struct Fate {
+    /// Whether the request reaches the receiver.
+    reached: bool,
+    after: Duration,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Status { status: u16, well_formed: bool, retry_after: Option<u64> },
+    Refused,
+    Broken,
+    Silence,
+}
+
+impl Fate {
+    fn of(world: &World, host: &str, body: &[u8]) -> Option<Self> {
+        let dice = &world.net_dice;
+        let (calm, mut mood) = world.net.lock().hosts.get(host).map(|host| (host.calm, host.mood))?;
+        if mood == Mood::Flapping {
+            mood = dice.pick(&MOODS);
+        }
+        let status = |after, status| Self {
+            reached: true,
+            after: Duration::from_millis(after),
+            outcome: Outcome::Status { status, well_formed: true, retry_after: None },
+        };
+        if !calm && world.is_rough() && body.windows(POISON.len()).any(|part| part == POISON.as_bytes()) {
+            return Some(status(3, 400));
+        }
+        Some(match mood {
+            Mood::Well | Mood::Flapping => status(dice.from(0..=2), dice.pick(&[200, 200, 200, 204])),
+            Mood::Slow => status(dice.from(50..=2_100), 200),
+            Mood::Failing => status(5, dice.pick(&[500, 502])),
+            Mood::Missing => status(5, dice.pick(&[404, 301])),
+            Mood::Late => status(dice.from(2_001..=5_000), 200),
+            Mood::Dead => Self { reached: false, after: Duration::from_millis(1), outcome: Outcome::Refused },
+            Mood::Hanging => Self { reached: dice.chance(500), after: Duration::MAX, outcome: Outcome::Silence },
+            Mood::Resetting => Self { reached: dice.chance(500), after: dice.millis(0..=50), outcome: Outcome::Broken },
+            Mood::Busy => {
+                let retry_after = Some(dice.from(1..=5));
+                Self { outcome: Outcome::Status { status: 503, well_formed: true, retry_after }, ..status(2, 503) }
+            }
+            Mood::Wrong => Self {
+                outcome: Outcome::Status { status: 200, well_formed: false, retry_after: None },
+                ..status(2, 200)
+            },
+        })
+    }
+
+    fn report(self) -> Report {
+        let answered = |status, malformed, retry_after: Option<u64>| Report {
+            result: Ok(status),
+            phases: Phases::default(),
+            head: Bytes::new(),
+            malformed,
+            retry_after: retry_after.map(Duration::from_secs),
+        };
+        match self.outcome {
+            Outcome::Status { status, well_formed, retry_after } => answered(status, !well_formed, retry_after),
+            Outcome::Refused => Report::failed(SendError::Connect("connection refused".to_owned())),
+            Outcome::Broken => Report::failed(SendError::Broken("connection reset".to_owned())),
+            Outcome::Silence => Report::failed(SendError::Timeout(Phase::Waiting)),
+        }
+    }
+}
+
+/// The way from the server to the receivers.
+#[derive(Clone)]
+pub(crate) struct SimTransport(pub(crate) Arc<World>);
+
+impl fmt::Debug for SimTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SimTransport")
+    }
+}
+
+impl Transport for SimTransport {
+    fn channel(&self) -> Box<dyn Channel> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait]
+impl Channel for SimTransport {
+    async fn send(&mut self, request: &Request) -> Report {
+        let world = &self.0;
+        world.fuse.step().await;
+        let host = request.target.host.as_str();
+        let Some(fate) = Fate::of(world, host, &request.body) else {
+            let error = SendError::Resolve { host: host.to_owned(), reason: "no such host".to_owned() };
+            return Report::failed(error);
+        };
+        let flight = auditor::sent(world, request, fate.reached);
+        world.fuse.step().await;
+        let in_time = fate.after < request.timeout;
+        let wait = if in_time { fate.after } else { request.timeout };
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+        world.fuse.step().await;
+        let report = if in_time { fate.report() } else { Report::failed(SendError::Timeout(Phase::Waiting)) };
+        if let Some(flight) = flight {
+            flight.answered(&report);
+        }
+        report
+    }
+
+    async fn closed(&mut self) {
+        std::future::pending().await
+    }
+
+    fn close(&mut self) {}
+}

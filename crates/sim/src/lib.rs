@@ -1,0 +1,28 @@
+//! The world in a box: log, shards, webhooks, endpoints, clock and people, from one seed, without threads or real time.
+//!
+//! A run has two phases. In the first, things break: the server dies at any step, appends fail or leave their outcome
+//! unknown, endpoints die, hang, answer late or wrongly, are moved, paused and deleted, the clock steps. Then everything
+//! is healed, and all that is owed must be paid. See README.md for what is checked.
+
+mod dice;
+mod scenario;
+mod world;
+
+mod endpoints;
+mod store;
+
+mod ledger;
+
+mod auditor;
+mod oracle;
+mod ticks;
+
+mod people;
+
+mod life;
+mod run;
+
+pub use auditor::Stats;
+pub use run::{Options, Outcome, run, run_many};
+pub use scenario::Scenario;
+pub use world::Violation;

@@ -1,0 +1,213 @@
+//! One life of the server: from its start to its crash.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use prometheus_client::registry::Registry;
+use roomhook_hooks::Hooks;
+use roomhook_log::{Log, LogId, LogRead, Lsn, MemoryLog, Rows};
+use roomhook_shard::{Clock, Shards};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    endpoints::SimTransport,
+    oracle,
+    people::{Doors, People},
+    store::Store,
+    ticks::{self, TICK_MS},
+    world::World,
+};
+
+/// Delays have an excuse for so long after a start.
+const START_MS: u64 = 3_000;
+/// An operator restarts a server that has not been ready for this long.
+const NOT_READY_MS: u64 = 5_000;
+/// Within this much virtual time after the healing all must be paid.
+const PAID_WITHIN_MS: u64 = 600_000;
+/// Every so many looks is a thorough one.
+const DEEP_EVERY: u64 = 20;
+
+/// What a life is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Break things; end at this step (0: not by a crash).
+    Safety { crash_at: u64 },
+    /// Everything is well: all that is owed must be paid.
+    Liveness,
+}
+
+/// Lives one life on what the last one left, and hands over what this one leaves.
+pub(crate) fn live(world: &Arc<World>, people: &mut People, log: MemoryLog, phase: Phase) -> anyhow::Result<MemoryLog> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    world.fuse.set(match phase {
+        Phase::Safety { crash_at } => crash_at,
+        Phase::Liveness => 0,
+    });
+    let left = log.clone();
+    runtime.block_on(async {
+        world.time.begin_life(world.act_dice.millis(1..=5_000));
+        world.disturb(START_MS);
+        world.note(|| format!("a life begins: {phase:?}"));
+        tokio::select! {
+            biased;
+            () = world.fuse.blown() => world.note(|| "crash".to_owned()),
+            () = inside(world, people, log, phase) => {}
+        }
+        world.time.now_ms();
+    });
+    // All that still runs ends where it waits.
+    drop(runtime);
+    world.auditor.lock().handle = None;
+    world.auditor.lock().stats.crashes += u64::from(world.fuse.is_blown());
+    world.ledger.lock().life_ends(world.time.last_ms());
+    let power_loss = world.act_dice.chance(world.scenario.power_loss);
+    world.note(|| format!("a life ends, power loss: {power_loss}"));
+    Ok(if power_loss { left.power_loss() } else { left.restart() })
+}
+
+async fn start(world: &Arc<World>, log: MemoryLog) -> Option<(Shards, Hooks)> {
+    let store = Arc::new(Store::new(log, Arc::clone(world)));
+    let (mut metrics, scenario) = (Registry::default(), &world.scenario);
+    let clock: Clock = {
+        let world = Arc::clone(world);
+        Arc::new(move || world.time.unix())
+    };
+    let as_log: Arc<dyn Log> = store.clone();
+    let shards =
+        roomhook_shard::start(as_log, scenario.shards, scenario.shard.clone(), clock.clone(), &mut metrics).await;
+    let shards = match shards {
+        Ok(shards) => shards,
+        Err(error) => {
+            world.note(|| format!("the server cannot start: {error:?}"));
+            world.check("start", world.is_rough(), || format!("{error:?}"));
+            return None;
+        }
+    };
+    let (as_reader, as_rows): (Arc<dyn LogRead>, Arc<dyn Rows>) = (store.clone(), store);
+    let hooks = roomhook_hooks::start_with(
+        Arc::new(SimTransport(Arc::clone(world))),
+        as_reader,
+        as_rows,
+        scenario.shards,
+        shards.directory.endpoints(),
+        scenario.hooks.clone(),
+        clock,
+        &mut metrics,
+    );
+    Some((shards, hooks))
+}
+
+async fn inside(world: &Arc<World>, people: &mut People, log: MemoryLog, phase: Phase) {
+    let Some((shards, hooks)) = start(world, log).await else { return };
+    world.ledger.lock().life_begins(world.time.now_ms());
+    world.auditor.lock().handle = Some(hooks.handle.clone());
+    let doors =
+        Doors { router: shards.router.clone(), directory: shards.directory.clone(), handle: hooks.handle.clone() };
+    oracle::same_endpoints(world, &doors.directory);
+    oracle::same_fold(world, &doors.router, &people.rooms).await;
+    let mut tasks = JoinSet::new();
+    for shard in 0..world.scenario.shards {
+        tasks.spawn(follow(Arc::clone(world), doors.clone(), LogId(shard)));
+    }
+    tasks.spawn(tick(Arc::clone(world), doors.clone()));
+    people.set_up(&doors, &mut tasks);
+    match phase {
+        Phase::Safety { .. } => break_things(world, people, &doors, &mut tasks).await,
+        Phase::Liveness => settle(world, people, &doors, &mut tasks).await,
+    }
+    if world.act_dice.chance(500) {
+        world.note(|| "shutdown".to_owned());
+        hooks.shutdown(Duration::from_secs(5)).await;
+        shards.shutdown().await;
+    }
+}
+
+/// The safety phase of one life.
+async fn break_things(world: &World, people: &mut People, doors: &Doors, tasks: &mut JoinSet<()>) {
+    let mut not_ready_since = None;
+    for _ in 0..world.scenario.acts_per_life {
+        people.act(doors, tasks);
+        let pause = world.act_dice.millis(0..=world.scenario.pause_ms_max);
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
+        while tasks.try_join_next().is_some() {}
+        let now = world.time.now_ms();
+        let since = *not_ready_since.get_or_insert(now);
+        if doors.router.is_ready() {
+            not_ready_since = None;
+        } else if now - since > NOT_READY_MS {
+            return world.note(|| format!("restart: {:?}", doors.router.troubles()));
+        }
+        if world.violation().is_some() {
+            return;
+        }
+    }
+    sleep(world.act_dice.millis(0..=8_000)).await;
+}
+
+/// The liveness phase: waits until all is paid, and lets somebody retry what is parked.
+async fn settle(world: &World, people: &People, doors: &Doors, tasks: &mut JoinSet<()>) {
+    world.net.lock().heal();
+    people.make_well(doors, tasks);
+    let begun = world.time.now_ms();
+    loop {
+        sleep(Duration::from_millis(500)).await;
+        while tasks.try_join_next().is_some() {}
+        let statuses = doors.handle.status();
+        for status in statuses.iter().filter(|status| status.summary.totals.parked > 0) {
+            for parked in doors.handle.parked(&status.name, None, usize::MAX).await.unwrap_or_default() {
+                world.auditor.lock().stats.parked += 1;
+                // It may have been retried by somebody else meanwhile.
+                let _ = doors.handle.retry(&status.name, parked.id).await;
+            }
+        }
+        let is_paid = |status| oracle::is_paid(world, status);
+        let running = world.ledger.lock().endpoints.iter().filter(|known| !known.deleted).count();
+        let quiet = statuses.iter().all(|status| status.summary.totals.parked == 0 && is_paid(status));
+        if quiet && statuses.len() == running && running >= 2 {
+            break;
+        }
+        if world.violation().is_some() {
+            return;
+        }
+        if world.time.now_ms() - begun > PAID_WITHIN_MS {
+            let told: Vec<String> =
+                statuses.iter().map(|status| format!("{}: {:?}", status.name.id.0, status.summary)).collect();
+            return world.violate("liveness", format!("not all is paid: {}", told.join("; ")));
+        }
+    }
+    world.note(|| "all is paid".to_owned());
+    ticks::check(world, doors, true);
+    doors.handle.status().iter().for_each(|status| oracle::owed_paid(world, status));
+    oracle::same_fold(world, &doors.router, &people.rooms).await;
+}
+
+/// Looks at everything again and again.
+async fn tick(world: Arc<World>, doors: Doors) {
+    for round in 0_u64.. {
+        ticks::check(&world, &doors, round.is_multiple_of(DEEP_EVERY));
+        sleep(Duration::from_millis(TICK_MS)).await;
+    }
+}
+
+/// A reader of the tail that goes away now and then and resumes where it was.
+async fn follow(world: Arc<World>, doors: Doors, log: LogId) {
+    let mut next = world.auditor.lock().resume.get(&log).copied().unwrap_or(Lsn::FIRST);
+    loop {
+        let Ok(mut stream) = doors.router.tail().read(log, next) else { return };
+        for _ in 0..world.act_dice.from(1..=20) {
+            match timeout(Duration::from_secs(60), stream.next_batch()).await {
+                Ok(Ok(batch)) => next = crate::auditor::read(&world, log, next, &batch),
+                Ok(Err(_)) => sleep(Duration::from_millis(100)).await,
+                Err(_) => break,
+            }
+            world.auditor.lock().resume.insert(log, next);
+        }
+    }
+}
+
+/// Where readers of the tail are.
+pub(crate) type Resume = BTreeMap<LogId, Lsn>;

@@ -1,0 +1,116 @@
+//! What a seed decides before anything happens: sizes, limits, how rough it gets.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use roomhook_hooks::{
+    Config as HooksConfig,
+    engine::Limits,
+    retry::{GiveUp, RetryPolicy},
+};
+use roomhook_log::TailLimits;
+use roomhook_room::{Facts, Order};
+use roomhook_shard::Config as ShardConfig;
+
+use crate::dice::Dice;
+
+/// Chances are per thousand.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    pub(crate) seed: u64,
+    pub(crate) shards: u16,
+    pub(crate) rooms_per_app: usize,
+    /// Lives of the server in the safety phase; each but the last one ends with a crash.
+    pub(crate) lives: usize,
+    /// What is done in each life.
+    pub(crate) acts_per_life: usize,
+    /// The latest step at which a life ends.
+    pub(crate) steps_per_life_max: u64,
+    pub(crate) pause_ms_max: u64,
+    pub(crate) append_fails: u64,
+    pub(crate) append_is_slow: u64,
+    /// Of failing appends: those after which only a restart helps.
+    pub(crate) append_kills: u64,
+    pub(crate) put_fails: u64,
+    pub(crate) read_fails: u64,
+    pub(crate) power_loss: u64,
+    pub(crate) clock_steps: u64,
+    pub(crate) mood_swings: u64,
+    pub(crate) endpoint_changes: u64,
+    pub(crate) room_changes: u64,
+    pub(crate) repeats: u64,
+    pub(crate) poison: u64,
+    pub(crate) tail: TailLimits,
+    pub(crate) shard: ShardConfig,
+    pub(crate) hooks: HooksConfig,
+}
+
+impl Scenario {
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let dice = Dice::new(seed, 1);
+        let rough = |from: u64, to: u64| if dice.chance(500) { 0 } else { dice.from(from..=to) };
+        Self {
+            seed,
+            shards: dice.pick(&[1, 1, 2, 3]),
+            rooms_per_app: dice.pick(&[1, 2, 3, 5]),
+            lives: dice.pick(&[1, 2, 3, 4]),
+            acts_per_life: dice.pick(&[10, 30, 60]),
+            steps_per_life_max: dice.pick(&[40, 200, 800, 3_000]),
+            pause_ms_max: dice.pick(&[1, 20, 300, 1_500]),
+            append_fails: rough(5, 200),
+            append_is_slow: rough(5, 100),
+            append_kills: rough(10, 200),
+            put_fails: rough(5, 200),
+            read_fails: rough(1, 30),
+            power_loss: dice.pick(&[0, 300, 1_000]),
+            clock_steps: rough(2, 30),
+            mood_swings: rough(20, 150),
+            endpoint_changes: rough(20, 120),
+            room_changes: rough(5, 60),
+            repeats: rough(50, 300),
+            poison: rough(5, 100),
+            tail: TailLimits { bytes_max: 1 << 20, records_max: dice.pick(&[1, 8, 10_000]) },
+            shard: shard(&dice),
+            hooks: hooks(&dice),
+        }
+    }
+}
+
+fn shard(dice: &Dice) -> ShardConfig {
+    ShardConfig {
+        inbox_max: dice.pick(&[4, 64, 4_096]),
+        batch_records_max: dice.pick(&[1, 3, 1_024]),
+        batch_bytes_max: dice.pick(&[300, 1 << 20]),
+        replay_records_max: dice.pick(&[2, 10, 50_000]),
+        snapshot_bytes_max: dice.pick(&[100, 256 << 10]),
+        rooms_cached_max: dice.pick(&[1, 3, 20_000]),
+        facts: Facts { room_messages_per_s: dice.pick(&[0, 0, 0, 40, 5]) },
+        ..ShardConfig::default()
+    }
+}
+
+fn hooks(dice: &Dice) -> HooksConfig {
+    HooksConfig {
+        timeout: Duration::from_secs(2),
+        concurrency: NonZeroUsize::new(dice.pick(&[1, 2, 8, 64])).unwrap_or(NonZeroUsize::MIN),
+        order: Order::Room,
+        retry: RetryPolicy {
+            first: Duration::from_millis(dice.pick(&[200, 1_000])),
+            max: Duration::from_secs(dice.pick(&[2, 20])),
+            for_at_most: Duration::from_secs(dice.pick(&[3, 30, 86_400])),
+            give_up: GiveUp::Park,
+            once: false,
+        },
+        hold: Duration::from_secs(dice.pick(&[0, 1, 5, 30])),
+        catch_up_per_s: dice.pick(&[0, 50, 20_000]),
+        checkpoint_every: Duration::from_millis(dice.pick(&[50, 200, 1_000])),
+        limits: Limits {
+            open_max: dice.pick(&[2, 8, 16_384]),
+            bytes_max: dice.pick(&[500, 16 << 20]),
+            span_max: dice.pick(&[8, 65_536]),
+            aside_max: dice.pick(&[2, 10_000]),
+        },
+        jitter_seed: dice.number(),
+        ..HooksConfig::default()
+    }
+}

@@ -1,0 +1,204 @@
+//! The store as the server sees it: the memory log, with delays and faults by chance, and the crash that may come before,
+//! within or after everything that is done to it.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use roomhook_log::{
+    AppendError, Bounds, Claim, Fault, Key, LogAppend, LogId, LogRead, Lsn, MemoryLog, NewRecord, NodeId, ReadError,
+    Record, RecordStream, Row, Rows,
+};
+use tokio::time::sleep;
+
+use crate::world::World;
+
+/// How long a store may take without being called slow.
+const APPEND_MS: u64 = 5;
+const SLOW_APPEND_MS: u64 = 3_000;
+/// What waits for a store that failed tries again within this time.
+const DISTURBANCE_MS: u64 = 3_000;
+
+#[derive(Clone)]
+pub(crate) struct Store {
+    inner: MemoryLog,
+    world: Arc<World>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    #[must_use]
+    pub(crate) fn new(inner: MemoryLog, world: Arc<World>) -> Self {
+        Self { inner, world }
+    }
+
+    fn fails_to_read(&self, log: LogId) -> Result<(), ReadError> {
+        if !self.world.goes_wrong(self.world.scenario.read_fails) {
+            return Ok(());
+        }
+        self.world.note(|| format!("log {log}: read fails"));
+        self.world.disturb(DISTURBANCE_MS);
+        Err(ReadError::Io { log, reason: "simulated".to_owned() })
+    }
+
+    fn draw_fault(&self, records: usize) -> Option<Fault> {
+        let (world, scenario) = (&self.world, &self.world.scenario);
+        if !world.goes_wrong(scenario.append_fails) {
+            return None;
+        }
+        world.disturb(DISTURBANCE_MS);
+        if world.goes_wrong(scenario.append_kills) {
+            return Some(if world.store_dice.chance(500) { Fault::Fenced } else { Fault::Poisoned });
+        }
+        Some(match world.store_dice.index(4) {
+            0 => Fault::Full,
+            1 => Fault::Refused,
+            _ => Fault::Ambiguous { durable: world.store_dice.index(records + 1) },
+        })
+    }
+
+    async fn wait(&self) {
+        let world = &self.world;
+        let mut wait = Duration::from_millis(world.store_dice.from(0..=APPEND_MS));
+        if world.goes_wrong(world.scenario.append_is_slow) {
+            wait = world.store_dice.millis(100..=SLOW_APPEND_MS);
+            world.disturb(SLOW_APPEND_MS + DISTURBANCE_MS);
+        }
+        if !wait.is_zero() {
+            sleep(wait).await;
+        }
+    }
+
+    /// What is durable now is the truth.
+    fn capture(&self, log: LogId) {
+        self.world.ledger.lock().capture(&self.inner, log, &self.world);
+    }
+}
+
+struct Stream {
+    records: Box<dyn RecordStream>,
+    store: Store,
+    log: LogId,
+}
+
+#[async_trait]
+impl RecordStream for Stream {
+    async fn next_batch(&mut self) -> Result<Arc<[Record]>, ReadError> {
+        // Before the records are taken, so that dropping the future loses none.
+        self.store.fails_to_read(self.log)?;
+        self.store.world.fuse.step().await;
+        self.records.next_batch().await
+    }
+}
+
+#[async_trait]
+impl LogRead for Store {
+    fn read(&self, log: LogId, from: Lsn) -> Result<Box<dyn RecordStream>, ReadError> {
+        Ok(Box::new(Stream { records: self.inner.read(log, from)?, store: self.clone(), log }))
+    }
+
+    async fn last(&self, log: LogId, key: &Key, before: Lsn, limit: usize) -> Result<Vec<Record>, ReadError> {
+        self.fails_to_read(log)?;
+        self.inner.last(log, key, before, limit).await
+    }
+
+    async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError> {
+        self.fails_to_read(log)?;
+        self.inner.bounds(log).await
+    }
+}
+
+#[async_trait]
+impl LogAppend for Store {
+    async fn claim(&self, log: LogId, who: NodeId) -> Result<Claim, AppendError> {
+        self.world.fuse.step().await;
+        let claim = self.inner.claim(log, who).await;
+        self.capture(log);
+        self.world.note(|| format!("log {log}: claimed {:?}", claim.as_ref().map(|claim| claim.epoch)));
+        self.world.fuse.step().await;
+        claim
+    }
+
+    async fn append(&self, claim: &mut Claim, records: Vec<NewRecord>, rows: Vec<Row>) -> Result<Lsn, AppendError> {
+        let (log, world) = (claim.log, &self.world);
+        world.fuse.step().await;
+        self.wait().await;
+        if world.fuse.is_about_to_blow() && world.store_dice.chance(500) {
+            // The process dies within the append: any prefix may be on disk.
+            let durable = world.store_dice.index(records.len() + 1);
+            self.inner.fail_next_append(log, Fault::Ambiguous { durable });
+            world.note(|| format!("log {log}: crash within an append, {durable} of {} durable", records.len()));
+        } else if let Some(fault) = self.draw_fault(records.len()) {
+            world.note(|| format!("log {log}: append of {} fails: {fault:?}", records.len()));
+            self.inner.fail_next_append(log, fault);
+        } else {
+            world.fuse.step().await;
+        }
+        let appended = self.inner.append(claim, records, rows).await;
+        self.capture(log);
+        world.fuse.step().await;
+        appended
+    }
+
+    async fn state(&self, log: LogId, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.fails_to_read(log)?;
+        self.inner.state(log, key).await
+    }
+
+    async fn state_scan(
+        &self,
+        log: LogId,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        self.fails_to_read(log)?;
+        self.inner.state_scan(log, prefix, after, limit).await
+    }
+
+    async fn trim(&self, claim: &Claim, up_to: Lsn) -> Result<(), AppendError> {
+        self.world.fuse.step().await;
+        self.inner.trim(claim, up_to).await
+    }
+}
+
+#[async_trait]
+impl Rows for Store {
+    async fn get(&self, log: LogId, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.fails_to_read(log)?;
+        self.inner.get(log, key).await
+    }
+
+    async fn scan(
+        &self,
+        log: LogId,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        self.fails_to_read(log)?;
+        self.inner.scan(log, prefix, after, limit).await
+    }
+
+    async fn put(&self, log: LogId, rows: Vec<Row>) -> Result<(), AppendError> {
+        let world = &self.world;
+        world.fuse.step().await;
+        if world.goes_wrong(world.scenario.append_is_slow) {
+            world.disturb(SLOW_APPEND_MS + DISTURBANCE_MS);
+            sleep(world.store_dice.millis(100..=SLOW_APPEND_MS)).await;
+        }
+        if world.goes_wrong(world.scenario.put_fails) {
+            world.note(|| format!("log {log}: put of {} rows fails", rows.len()));
+            world.disturb(DISTURBANCE_MS);
+            return Err(AppendError::Full("simulated".to_owned()));
+        }
+        self.inner.put(log, rows).await?;
+        world.fuse.step().await;
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! What must hold at any moment, looked at again and again.
+
+use roomhook_hooks::Status;
+
+use crate::{auditor, people::Doors, world::World};
+
+/// Virtual milliseconds between two looks.
+pub(crate) const TICK_MS: u64 = 100;
+/// Records are handed to the window in chunks of this size; a window may be over its limit by what one chunk adds.
+const CHUNK: usize = 256;
+
+/// One look. `deep` compares with the whole ledger.
+pub(crate) fn check(world: &World, doors: &Doors, deep: bool) {
+    auditor::note_aside(world);
+    for status in doors.handle.status() {
+        owed_paid(world, &status);
+        bounded(world, &status);
+        if deep {
+            not_too_much(world, &status);
+        }
+    }
+}
+
+/// `owed-paid`: the numbers add up without help: what is known to be pending fits into what the sum leaves.
+pub(crate) fn owed_paid(world: &World, status: &Status) {
+    let (summary, totals) = (&status.summary, &status.summary.totals);
+    let settled = totals.delivered + totals.parked + totals.expired;
+    let holds = settled <= totals.acknowledged
+        && totals.skipped <= totals.expired
+        && (summary.open + summary.set_aside) as u64 <= totals.acknowledged - settled;
+    world.check("owed-paid", holds, || format!("{}: {summary:?}", status.name.id.0));
+}
+
+fn bounded(world: &World, status: &Status) {
+    let (summary, limits) = (&status.summary, &world.scenario.hooks.limits);
+    let over = CHUNK * usize::from(world.scenario.shards);
+    let shards = usize::from(world.scenario.shards);
+    let holds = summary.open <= limits.open_max.max(shards) + over
+        && summary.span <= limits.span_max.max(shards) + over
+        && summary.set_aside <= limits.aside_max;
+    world.check("bounded", holds, || format!("{}: {summary:?}, limits {limits:?}", status.name.id.0));
+}
+
+/// `owed-paid`: nothing is counted that nobody is owed.
+fn not_too_much(world: &World, status: &Status) {
+    let Some(endpoint) = auditor::current(world, &status.name) else { return };
+    let ledger = world.ledger.lock();
+    let Some(known) = ledger.endpoints.get(endpoint) else { return };
+    let (may, counted) = (ledger.owed_to(known).count() as u64, status.summary.totals.acknowledged);
+    world.check("owed-paid", counted <= may, || {
+        format!("{}: {counted} acknowledged, at most {may} can be", status.name.id.0)
+    });
+}
