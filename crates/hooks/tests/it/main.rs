@@ -8,6 +8,7 @@ mod gate;
 mod laws;
 mod misbehaving;
 mod receiver;
+mod simulated;
 mod stories;
 mod tls;
 mod world;

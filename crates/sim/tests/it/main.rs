@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use roomhook_sim::{Options, Outcome, Stats, run, run_many};
 
 /// How many seeds an unoptimized build runs.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 1_000;
 
 fn check_all(seeds: impl Iterator<Item = u64> + Send) -> Stats {
     let (broken, stats) = (Mutex::new(Vec::new()), Mutex::new(Stats::default()));

@@ -1,0 +1,96 @@
+//! What the simulator (`crates/sim`) found wrong, told again step by step.
+
+use roomhook_hooks::{
+    engine::{DeliveryId, Limits, Policy, Verdict},
+    retry::RetryPolicy,
+    rows::ExceptionRow,
+};
+
+use crate::engine_rig::{Rig, failed, policy, told};
+
+const ACK: Verdict = Verdict::Acknowledged;
+
+/// Sets a delivery aside at its first failure and parks it at the second.
+fn impatient() -> Policy {
+    let retry = RetryPolicy { for_at_most: std::time::Duration::ZERO, ..RetryPolicy::default() };
+    Policy { hold_ms: 0, retry, ..policy() }
+}
+
+/// Parks one delivery in each of the rooms, all of the first shard, and gives their rows.
+fn parked(rig: &mut Rig, rooms: &[&'static str]) -> Vec<(DeliveryId, ExceptionRow)> {
+    for &room in rooms {
+        rig.say(room);
+        // Another room of the same shard is well, so that the endpoint is not taken for dead.
+        rig.say("axxx");
+        rig.drain(|job| if told(job).starts_with(room) { failed() } else { ACK });
+        rig.wait(10_000);
+        rig.drain(|_| failed());
+        rig.checkpoint();
+    }
+    let rows: Vec<_> = rig.exceptions().into_iter().filter(|(_, row)| row.parked).collect();
+    rows.into_iter().map(|(pos, row)| (DeliveryId { shard: 0, pos }, row)).collect()
+}
+
+/// Seed 546: the row in the store was older than what the engine knew, and the numbers lied from then on.
+#[test]
+fn a_parked_delivery_is_retried_once_even_if_its_old_row_is_still_in_the_store() {
+    let mut rig = Rig::new(impatient());
+    let rows = parked(&mut rig, &["aone", "atwo"]);
+    assert_eq!(rig.summary().totals.parked, 2);
+    let (id, row) = &rows[0];
+    assert!(rig.engine.unpark(*id, row, rig.now));
+    rig.drain(|_| ACK);
+    assert!(!rig.engine.unpark(*id, row, rig.now), "it is delivered, whatever the store still says");
+    assert!(!rig.engine.skip(*id, Some(row)));
+    let on_its_way = rig.engine.checkpoint(id.shard, true);
+    assert!(!rig.engine.unpark(*id, row, rig.now), "nor while the row is being written");
+    drop(on_its_way);
+    let totals = rig.summary().totals;
+    assert_eq!((totals.parked, totals.delivered, totals.pending(), totals.skipped), (1, 3, 0, 0));
+}
+
+/// Seed 2: all parked ones were retried at once.
+#[test]
+fn no_more_are_set_aside_than_allowed_even_by_hand() {
+    let limits = Limits { aside_max: 1, ..Limits::default() };
+    let mut rig = Rig::new(Policy { limits, ..impatient() });
+    let rows = parked(&mut rig, &["aone", "atwo"]);
+    let taken = rows.iter().filter(|(id, row)| rig.engine.unpark(*id, row, rig.now)).count();
+    assert_eq!((taken, rig.summary().set_aside, rig.summary().totals.parked), (1, 1, 1));
+    rig.drain(|_| ACK);
+    assert!(rig.engine.unpark(rows[1].0, &rows[1].1, rig.now), "there is space again");
+}
+
+/// Seed 48: they stayed pending for ever, with nobody to send them to.
+#[test]
+fn without_a_url_what_was_set_aside_is_given_up_too() {
+    for restarted in [false, true] {
+        let mut rig = Rig::new(Policy { hold_ms: 0, ..policy() });
+        rig.say("a");
+        rig.drain(|_| failed());
+        rig.checkpoint();
+        assert_eq!(rig.summary().set_aside, 1);
+        if restarted {
+            rig.policy.sendable = false;
+            rig.crash();
+        } else {
+            rig.configure(Policy { sendable: false, ..policy() });
+        }
+        let summary = rig.summary();
+        assert_eq!((summary.set_aside, summary.totals.pending(), summary.totals.skipped), (0, 0, 1));
+    }
+}
+
+/// Seed 556: the time of its next try, as written, lay as far ahead as the clock had been set back.
+#[test]
+fn after_a_restart_a_clock_that_was_set_back_makes_nothing_wait_for_longer() {
+    let mut rig = Rig::new(Policy { hold_ms: 0, ..policy() });
+    rig.now = 100_000_000;
+    rig.say("a");
+    rig.drain(|_| failed());
+    rig.checkpoint();
+    rig.now -= 90_000_000;
+    rig.crash();
+    rig.wait(750_000);
+    assert_eq!(rig.drain(|_| ACK).len(), 1, "the longest wait is ten minutes and a quarter");
+}
