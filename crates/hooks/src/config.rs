@@ -29,6 +29,8 @@ pub struct Config {
     pub jitter_seed: u64,
     /// Address ranges that endpoints may use although they are not public.
     pub allow: Vec<IpNet>,
+    /// HTTP/2 over TLS where an endpoint offers it. Without, HTTP/1.1 everywhere.
+    pub http2: bool,
     /// Certificates (PEM) trusted for all endpoints, beside the system's.
     pub extra_roots_pem: String,
 }
@@ -47,6 +49,7 @@ impl Default for Config {
             limits: Limits::default(),
             jitter_seed: 0,
             allow: Vec::new(),
+            http2: true,
             extra_roots_pem: String::new(),
         }
     }

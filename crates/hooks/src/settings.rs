@@ -15,7 +15,7 @@ use url::{Position, Url};
 use crate::{
     config::Config,
     engine::{Content, Job, Policy},
-    http::{KEPT_BYTES, Request, Roots, Target},
+    http::{KEPT_BYTES, Multiplex, Request, Roots, Target},
     plan::{self, Switches},
     retry::millis,
 };
@@ -187,7 +187,7 @@ impl Destination {
         };
         let authority = &url[Position::BeforeHost..Position::AfterPort];
         let host_header = HeaderValue::from_str(authority).map_err(|error| error.to_string())?;
-        let target = Target { host: host.to_owned(), port, host_header, tls };
+        let target = Target { host: host.to_owned(), port, host_header, tls, multiplex: Multiplex::default() };
         Ok(Self { target: Arc::new(target), base: url[Position::BeforePath..Position::AfterQuery].to_owned() })
     }
 }

@@ -86,7 +86,7 @@ pub fn start_with(
     clock: Clock,
     metrics: &mut Registry,
 ) -> Hooks {
-    let roots = Arc::new(Roots::new(config.extra_roots_pem.clone()));
+    let roots = Arc::new(Roots::of(&config));
     let contents = Arc::new(Contents::new(shards));
     let started = (clock().0, Instant::now());
     let world = World { log, rows, shards, config: Arc::new(config), roots, contents, transport, clock, started };

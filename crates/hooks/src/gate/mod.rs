@@ -157,7 +157,7 @@ impl Gate {
         clock: Clock,
         metrics: &mut Registry,
     ) -> Self {
-        let roots = Arc::new(Roots::new(hooks.extra_roots_pem.clone()));
+        let roots = Arc::new(Roots::of(&hooks));
         let metrics = Metrics::register(metrics);
         let world = World { transport, hooks: Arc::new(hooks), config: Arc::new(config), roots, clock, metrics };
         let inner = Inner { world, endpoints, table: ArcSwap::default(), making: Mutex::default() };

@@ -1,13 +1,12 @@
-//! The real transport: HTTP/1.1 over TCP or TLS, one kept connection per channel.
+//! The real transport: HTTP/1.1 over TCP or TLS, one kept connection per channel; HTTP/2 over TLS where the endpoint
+//! offers it, with connections that channels share (`multiplex`).
 //!
-//! The task that sends also drives the connection: no second task per connection, no wake-up between two.
+//! With HTTP/1.1 the task that sends also drives the connection: no second task per connection, no wake-up between two.
 
 use std::{
     error::Error as _,
     fmt,
     future::{Future, poll_fn},
-    io,
-    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
@@ -16,27 +15,27 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, Response, Uri, Version, header};
 use http_body_util::Full;
 use hyper::{
     body::Incoming,
     client::conn::http1::{self, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::ServerName;
-use tokio::{net::TcpStream, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     Channel, Guard, Phase, Phases, Report, Request, Resolve, SendError, Target, Transport,
-    answer::{self, BODY_BYTES_MAX, BodyError, HEAD_BYTES_MAX, HEADERS_MAX},
+    answer::{self, BODY_BYTES_MAX, BodyError, HEADERS_MAX},
+    multiplex::{Lease, Link, is_untouched},
     stream::Stream,
 };
 
 /// Opens connections: resolves, checks the addresses, connects, encrypts.
 #[derive(Clone, Debug)]
 pub struct HttpTransport {
-    resolver: Arc<dyn Resolve>,
-    guard: Arc<Guard>,
+    pub(super) resolver: Arc<dyn Resolve>,
+    pub(super) guard: Arc<Guard>,
 }
 
 impl HttpTransport {
@@ -56,20 +55,32 @@ impl Transport for HttpTransport {
     }
 }
 
-type Driver = Pin<Box<http1::Connection<TokioIo<Stream>, Full<Bytes>>>>;
+pub(super) type Driver = Pin<Box<http1::Connection<TokioIo<Stream>, Full<Bytes>>>>;
 
-struct Connection {
-    target: Arc<Target>,
-    sender: SendRequest<Full<Bytes>>,
-    driver: Driver,
-    ended: bool,
+pub(super) struct Connection {
+    pub(super) target: Arc<Target>,
+    pub(super) sender: SendRequest<Full<Bytes>>,
+    pub(super) driver: Driver,
+    pub(super) ended: bool,
 }
 
-struct HttpChannel {
-    transport: HttpTransport,
-    kept: Option<Connection>,
-    phase: Phase,
-    phases: Phases,
+/// What a channel holds on to between two requests.
+enum Kept {
+    Own(Connection),
+    Shared(Arc<Target>, Arc<Link>),
+}
+
+/// How one request gets there.
+pub(super) enum Way {
+    Own(Connection),
+    Shared(Lease),
+}
+
+pub(super) struct HttpChannel {
+    pub(super) transport: HttpTransport,
+    kept: Option<Kept>,
+    pub(super) phase: Phase,
+    pub(super) phases: Phases,
 }
 
 impl fmt::Debug for HttpChannel {
@@ -103,6 +114,12 @@ impl Channel for HttpChannel {
                 retry_after: answered.retry_after,
             },
             Err(error) => {
+                // A shared connection that was silent or broke may be dead for all: nobody begins anything new on it.
+                if let (Some(Kept::Shared(_, link)), SendError::Timeout(_) | SendError::Broken(_)) =
+                    (&self.kept, &error)
+                {
+                    link.retire();
+                }
                 self.close();
                 Report { phases: self.phases, ..Report::failed(error) }
             }
@@ -110,10 +127,12 @@ impl Channel for HttpChannel {
     }
 
     async fn closed(&mut self) {
-        let Some(connection) = &mut self.kept else { return std::future::pending().await };
         // Whether it ended well or not is of no interest: it was idle.
-        if !connection.ended {
-            let _ = connection.driver.as_mut().await;
+        match &mut self.kept {
+            None => return std::future::pending().await,
+            Some(Kept::Own(connection)) if connection.ended => {}
+            Some(Kept::Own(connection)) => drop(connection.driver.as_mut().await),
+            Some(Kept::Shared(_, link)) => link.ended().await,
         }
         self.close();
     }
@@ -125,39 +144,89 @@ impl Channel for HttpChannel {
 
 impl HttpChannel {
     async fn exchange(&mut self, request: &Request) -> Result<Answered, SendError> {
-        let mut message = message(request)?;
-        // A kept connection may have been closed by the other side in the meantime. If the request certainly did not
-        // go out, it goes out once more over a new connection, within the same attempt.
-        if let Some(mut connection) = self.take_kept(&request.target).await {
-            match self.post(&mut connection, message).await {
-                Ok(answered) => {
-                    self.kept = Some(connection);
-                    return Ok(answered);
-                }
-                Err(PostError::Unsent(unsent)) => message = *unsent,
+        // A kept connection may have been closed by the other side in the meantime. If the request certainly was not
+        // looked at, it goes out once more over another connection, within the same attempt.
+        if let Some(way) = self.kept_way(&request.target).await {
+            match self.post(way, request).await {
+                Ok(answered) => return Ok(answered),
+                Err(PostError::Unsent) => {}
                 Err(PostError::Failed(error)) => return Err(error),
             }
         }
-        let mut connection = self.connect(&request.target).await?;
-        match self.post(&mut connection, message).await {
-            Ok(answered) => {
-                self.kept = Some(connection);
-                Ok(answered)
+        for _ in 0..WAYS_MAX {
+            let way = self.new_way(&request.target).await?;
+            match self.post(way, request).await {
+                Ok(answered) => return Ok(answered),
+                Err(PostError::Unsent) => {}
+                Err(PostError::Failed(error)) => return Err(error),
             }
-            Err(PostError::Unsent(_)) => Err(SendError::Broken("the connection ended before the request".into())),
-            Err(PostError::Failed(error)) => Err(error),
+        }
+        Err(SendError::Broken("the connection ended before the request".into()))
+    }
+
+    /// What is kept, if it leads to the same place and is still good.
+    async fn kept_way(&mut self, target: &Arc<Target>) -> Option<Way> {
+        match self.kept.take()? {
+            Kept::Own(mut connection) if Arc::ptr_eq(&connection.target, target) => {
+                let Connection { sender, driver, ended, .. } = &mut connection;
+                let is_ready = drive(driver, ended, pin!(sender.ready())).await?.is_ok();
+                is_ready.then_some(Way::Own(connection))
+            }
+            Kept::Shared(kept, link) if Arc::ptr_eq(&kept, target) => {
+                let lease = link.lease().or_else(|| target.multiplex.lease())?;
+                Some(self.share(target, lease))
+            }
+            Kept::Own(_) | Kept::Shared(..) => None,
         }
     }
 
-    /// The kept connection, if it leads to the same place and is still good.
-    async fn take_kept(&mut self, target: &Arc<Target>) -> Option<Connection> {
-        let mut connection = self.kept.take().filter(|kept| Arc::ptr_eq(&kept.target, target))?;
-        let Connection { sender, driver, ended, .. } = &mut connection;
-        let is_ready = drive(driver, ended, pin!(sender.ready())).await?.is_ok();
-        is_ready.then_some(connection)
+    /// A place on a connection that others opened, or a new connection.
+    async fn new_way(&mut self, target: &Arc<Target>) -> Result<Way, SendError> {
+        let multiplex = &target.multiplex;
+        if target.tls.is_none() || multiplex.is_single() {
+            return self.connect(target).await;
+        }
+        self.phase = Phase::Connecting;
+        let mut turn = None;
+        loop {
+            if let Some(lease) = multiplex.lease() {
+                return Ok(self.share(target, lease));
+            }
+            if multiplex.is_single() {
+                drop(turn);
+                return self.connect(target).await;
+            }
+            if turn.is_some() {
+                return self.connect(target).await;
+            }
+            turn = Some(multiplex.connecting.lock().await);
+        }
     }
 
-    async fn post(&mut self, connection: &mut Connection, message: Message) -> Result<Answered, PostError> {
+    pub(super) fn share(&mut self, target: &Arc<Target>, lease: Lease) -> Way {
+        self.kept = Some(Kept::Shared(target.clone(), lease.0.clone()));
+        Way::Shared(lease)
+    }
+
+    async fn post(&mut self, way: Way, request: &Request) -> Result<Answered, PostError> {
+        match way {
+            Way::Own(mut connection) => {
+                let answered = self.post_alone(&mut connection, request).await?;
+                self.kept = Some(Kept::Own(connection));
+                Ok(answered)
+            }
+            Way::Shared(lease) => {
+                let answered = self.post_shared(&lease, request).await;
+                if matches!(answered, Err(PostError::Unsent)) {
+                    lease.0.retire();
+                }
+                answered
+            }
+        }
+    }
+
+    async fn post_alone(&mut self, connection: &mut Connection, request: &Request) -> Result<Answered, PostError> {
+        let message = message(request, Version::HTTP_11).map_err(PostError::Failed)?;
         let Connection { sender, driver, ended, .. } = connection;
         let sent = Instant::now();
         self.phase = Phase::Waiting;
@@ -167,102 +236,64 @@ impl HttpChannel {
             Some(Ok(response)) => response,
             Some(Err(mut error)) => {
                 return Err(match error.take_message() {
-                    Some(message) => PostError::Unsent(Box::new(message)),
+                    Some(_) => PostError::Unsent,
                     None => PostError::Failed(broken(error.error())),
                 });
             }
         };
         self.phases.first_byte = sent.elapsed();
         self.phase = Phase::Reading;
-        let status = response.status().as_u16();
-        let retry_after = answer::retry_after(response.headers());
-        let body: Incoming = response.into_body();
-        match drive(driver, ended, pin!(answer::read_body(body))).await {
-            Some(Ok(body)) => Ok(Answered { status, body, retry_after }),
-            Some(Err(BodyError::TooLong)) => Err(PostError::Failed(SendError::AnswerTooLong { max: BODY_BYTES_MAX })),
-            Some(Err(BodyError::Broken(error))) => Err(PostError::Failed(broken(&error))),
+        match drive(driver, ended, pin!(read(response))).await {
+            Some(answered) => answered.map_err(PostError::Failed),
             None => Err(PostError::Failed(SendError::Broken("the connection ended within the answer".into()))),
         }
     }
 
-    async fn connect(&mut self, target: &Arc<Target>) -> Result<Connection, SendError> {
-        let addresses = self.addresses(target).await?;
-        self.phase = Phase::Connecting;
-        let started = Instant::now();
-        let stream = connect_any(&addresses).await.map_err(|error| SendError::Connect(error.to_string()))?;
-        self.phases.connect = started.elapsed();
-        // Requests are written in one go; waiting for more to fill a packet would only delay them.
-        stream.set_nodelay(true).map_err(|error| SendError::Connect(error.to_string()))?;
-        let stream = self.encrypt(target, stream).await?;
-        let (sender, driver) = http1::Builder::new()
-            .max_headers(HEADERS_MAX)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| broken(&error))?;
-        Ok(Connection { target: target.clone(), sender, driver: Box::pin(driver), ended: false })
-    }
-
-    /// The addresses that may be connected to. If the name has none that may, the first forbidden one is the reason.
-    async fn addresses(&mut self, target: &Target) -> Result<Vec<SocketAddr>, SendError> {
-        self.phase = Phase::Resolving;
-        let started = Instant::now();
-        let host = target.host.trim_start_matches('[').trim_end_matches(']');
-        let found = match host.parse::<IpAddr>() {
-            Ok(ip) => vec![SocketAddr::new(ip, target.port)],
-            Err(_) => self
-                .transport
-                .resolver
-                .resolve(host, target.port)
-                .await
-                .map_err(|error| SendError::Resolve { host: host.to_owned(), reason: error.to_string() })?,
-        };
-        self.phases.dns = started.elapsed();
-        let mut refused = None;
-        let mut allowed = Vec::with_capacity(found.len());
-        for address in found {
-            match self.transport.guard.check(address.ip()) {
-                Ok(()) => allowed.push(address),
-                Err(range) => refused = refused.or(Some(SendError::NotAllowed { ip: address.ip(), range })),
+    async fn post_shared(&mut self, lease: &Lease, request: &Request) -> Result<Answered, PostError> {
+        let message = message(request, Version::HTTP_2).map_err(PostError::Failed)?;
+        let mut sender = lease.0.sender();
+        let sent = Instant::now();
+        self.phase = Phase::Waiting;
+        sender.ready().await.map_err(|_| PostError::Unsent)?;
+        let response = match sender.try_send_request(message).await {
+            Ok(response) => response,
+            Err(mut error) => {
+                return Err(match error.take_message() {
+                    Some(_) => PostError::Unsent,
+                    None if is_untouched(error.error()) => PostError::Unsent,
+                    None => PostError::Failed(broken(error.error())),
+                });
             }
+        };
+        self.phases.first_byte = sent.elapsed();
+        self.phase = Phase::Reading;
+        // The other version counts them while parsing.
+        if response.headers().len() > HEADERS_MAX {
+            return Err(PostError::Failed(SendError::Broken("the answer has too many headers".into())));
         }
-        match (allowed.is_empty(), refused) {
-            (false, _) => Ok(allowed),
-            (true, Some(refused)) => Err(refused),
-            (true, None) => Err(SendError::Resolve { host: host.to_owned(), reason: "the name has no address".into() }),
-        }
-    }
-
-    async fn encrypt(&mut self, target: &Target, stream: TcpStream) -> Result<Stream, SendError> {
-        let Some(config) = &target.tls else { return Ok(Stream::Plain(stream)) };
-        self.phase = Phase::Tls;
-        let started = Instant::now();
-        let host = target.host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(host).map_err(|error| SendError::Tls(error.to_string()))?;
-        let connected = tokio_rustls::TlsConnector::from(config.clone()).connect(name, stream).await;
-        let stream = connected.map_err(|error| SendError::Tls(error.to_string()))?;
-        self.phases.tls = started.elapsed();
-        Ok(Stream::Tls(Box::new(stream)))
+        read(response).await.map_err(PostError::Failed)
     }
 }
 
-/// Tries one address after the other. The request's own deadline bounds the whole.
-async fn connect_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
+/// The answer, to the last byte.
+async fn read(response: Response<Incoming>) -> Result<Answered, SendError> {
+    let status = response.status().as_u16();
+    let retry_after = answer::retry_after(response.headers());
+    match answer::read_body(response.into_body()).await {
+        Ok(body) => Ok(Answered { status, body, retry_after }),
+        Err(BodyError::TooLong) => Err(SendError::AnswerTooLong { max: BODY_BYTES_MAX }),
+        Err(BodyError::Broken(error)) => Err(broken(&error)),
     }
-    Err(last)
 }
 
 type Message = http::Request<Full<Bytes>>;
 
+/// Connections that one attempt tries, when one after the other ends before the request was looked at.
+const WAYS_MAX: usize = 4;
+
 enum PostError {
-    /// Not a byte of it went out.
-    Unsent(Box<Message>),
+    /// Not a byte of it went out, or the endpoint said that it did not look at it.
+    Unsent,
     Failed(SendError),
 }
 
@@ -285,16 +316,21 @@ async fn drive<F: Future>(driver: &mut Driver, ended: &mut bool, mut wanted: Pin
     .await
 }
 
-fn message(request: &Request) -> Result<Message, SendError> {
+fn message(request: &Request, version: Version) -> Result<Message, SendError> {
     let settings = |error: http::Error| SendError::Settings(error.to_string());
-    let mut message = http::Request::builder()
-        .method(Method::POST)
-        .uri(request.path.as_str())
-        .body(Full::new(request.body.clone()))
-        .map_err(settings)?;
+    let builder = http::Request::builder().method(Method::POST).version(version);
+    // HTTP/2 names the host in the URI, HTTP/1.1 in a header.
+    let host = &request.target.host_header;
+    let builder = match version {
+        Version::HTTP_2 => {
+            let uri = Uri::builder().scheme("https").authority(host.as_bytes()).path_and_query(request.path.as_str());
+            builder.uri(uri.build().map_err(settings)?)
+        }
+        _ => builder.uri(request.path.as_str()).header(header::HOST, host.clone()),
+    };
+    let mut message = builder.body(Full::new(request.body.clone())).map_err(settings)?;
     let headers = message.headers_mut();
     headers.reserve(8);
-    headers.insert(header::HOST, request.target.host_header.clone());
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert("webhook-id", value(&request.webhook_id)?);
     headers.insert("webhook-timestamp", HeaderValue::from(request.timestamp));
@@ -310,7 +346,7 @@ fn value(text: &str) -> Result<HeaderValue, SendError> {
 }
 
 /// hyper says what happened in its source chain, e.g. which alert ended a TLS connection.
-fn broken(error: &hyper::Error) -> SendError {
+pub(super) fn broken(error: &hyper::Error) -> SendError {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -2,7 +2,9 @@
 
 mod answer;
 mod channel;
+mod dial;
 mod guard;
+mod multiplex;
 mod resolve;
 mod stream;
 mod tls;
@@ -16,6 +18,7 @@ use http::HeaderValue;
 pub use answer::{BODY_BYTES_MAX, KEPT_BYTES};
 pub use channel::HttpTransport;
 pub use guard::{Guard, IpNet, IpNetError, Range};
+pub use multiplex::Multiplex;
 pub use resolve::{Resolve, SystemResolver};
 pub use tls::{Roots, TlsError};
 
@@ -27,6 +30,8 @@ pub struct Target {
     pub host_header: HeaderValue,
     /// `None` for plain HTTP.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Connections over HTTP/2, which all channels to this target share.
+    pub multiplex: Multiplex,
 }
 
 /// One POST.

@@ -5,6 +5,9 @@ use std::sync::{Arc, OnceLock};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
+use super::multiplex::{H2, HTTP_1_1};
+use crate::config::Config;
+
 /// Why an endpoint's TLS settings cannot be used. Says which setting; never repeats its content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsError {
@@ -23,12 +26,18 @@ pub enum TlsError {
 pub struct Roots {
     system: OnceLock<RootCertStore>,
     extra_pem: String,
+    http1_only: bool,
 }
 
 impl Roots {
     /// `extra_pem`: certificates trusted for every endpoint, beside the system's.
     pub fn new(extra_pem: String) -> Self {
-        Self { system: OnceLock::new(), extra_pem }
+        Self { system: OnceLock::new(), extra_pem, http1_only: false }
+    }
+
+    /// What the operator's settings say.
+    pub fn of(config: &Config) -> Self {
+        Self { http1_only: !config.http2, ..Self::new(config.extra_roots_pem.clone()) }
     }
 
     /// The configuration of one endpoint.
@@ -60,7 +69,10 @@ impl Roots {
             }
             _ => return Err(TlsError::HalfOfPair),
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = match self.http1_only {
+            true => vec![HTTP_1_1.to_vec()],
+            false => vec![H2.to_vec(), HTTP_1_1.to_vec()],
+        };
         Ok(Arc::new(config))
     }
 }

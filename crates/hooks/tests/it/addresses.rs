@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use roomhook_hooks::{
     Config,
-    http::{Guard, HttpTransport, IpNet, Request, Resolve, SendError, SystemResolver, Target, Transport},
+    http::{Guard, HttpTransport, IpNet, Multiplex, Request, Resolve, SendError, SystemResolver, Target, Transport},
 };
 
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
 fn request(host: &str, port: u16) -> Request {
     let host_header = format!("{host}:{port}").parse().expect("header");
     Request {
-        target: Arc::new(Target { host: host.into(), port, host_header, tls: None }),
+        target: Arc::new(Target { host: host.into(), port, host_header, tls: None, multiplex: Multiplex::default() }),
         path: "/".into(),
         webhook_id: "evt_test".into(),
         timestamp: 1,

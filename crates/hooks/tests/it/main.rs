@@ -5,6 +5,7 @@ mod changes;
 mod delivery;
 mod engine_rig;
 mod gate;
+mod http2;
 mod laws;
 mod misbehaving;
 mod receiver;
