@@ -135,6 +135,7 @@ pub(crate) struct Webhooks {
     pub(crate) hold: Span,
     pub(crate) catch_up_per_s: u32,
     pub(crate) checkpoint_every: Span,
+    pub(crate) http2: bool,
     pub(crate) allow: Vec<IpRange>,
     pub(crate) extra_roots: PathBuf,
 }

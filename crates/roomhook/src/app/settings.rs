@@ -93,6 +93,7 @@ pub(super) fn hooks(config: &Config) -> anyhow::Result<roomhook_hooks::Config> {
         checkpoint_every: hooks.checkpoint_every.0,
         jitter_seed: getrandom::u64().map_err(|error| anyhow::anyhow!("drawing a random number: {error}"))?,
         allow: hooks.allow.iter().map(|range| range.0).collect(),
+        http2: hooks.http2,
         extra_roots_pem: roots,
         ..roomhook_hooks::Config::default()
     })
@@ -192,6 +193,7 @@ mod tests {
         hold = "4s"
         catch_up_per_s = 11
         checkpoint_every = "12ms"
+        http2 = false
         allow = ["10.0.0.0/8"]
         extra_roots = ""
         [gate]
@@ -254,7 +256,7 @@ mod tests {
         assert_eq!((hooks.retry.first.as_secs(), hooks.retry.max.as_secs()), (7, 8));
         assert_eq!((hooks.retry.for_at_most.as_secs(), hooks.retry.give_up), (9, roomhook_hooks::retry::GiveUp::Skip));
         assert_eq!((hooks.hold.as_secs(), hooks.catch_up_per_s, hooks.checkpoint_every.as_millis()), (4, 11, 12));
-        assert!(hooks.allow.iter().any(|range| range.contains([10, 1, 1, 1].into())));
+        assert!(hooks.allow.iter().any(|range| range.contains([10, 1, 1, 1].into())) && !hooks.http2);
 
         let gate = gate(&config);
         assert_eq!((gate.timeout.as_secs(), gate.wait_max.as_secs(), gate.concurrency.get()), (1, 2, 21));
