@@ -6,6 +6,7 @@ mod dev;
 mod doctor;
 mod inspector;
 mod listen;
+mod misbehave;
 mod ready;
 mod rest;
 mod serve;

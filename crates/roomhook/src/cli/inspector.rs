@@ -15,6 +15,7 @@ use roomhook_receiver::{
 };
 use tokio::net::TcpListener;
 
+use super::misbehave::{Misbehavior, Plan};
 use crate::app::stop::Stop;
 
 /// Apps that an inspector without `--sdkappid` keeps apart; more are refused.
@@ -42,6 +43,8 @@ pub(crate) enum Outcome {
     New(Box<Received>),
     /// Handled before: acknowledged again.
     Repeat,
+    /// On purpose; not acknowledged, so that it comes again.
+    TreatedBadly(Misbehavior),
     Refused {
         status: u16,
         reason: String,
@@ -52,6 +55,7 @@ pub(crate) enum Outcome {
 pub(crate) struct Inspector {
     socket: TcpListener,
     expect: Expect,
+    plan: Plan,
 }
 
 impl Inspector {
@@ -60,7 +64,12 @@ impl Inspector {
             Config::new(0).signing_secret(secret).context("the signing secret")?;
         }
         let socket = TcpListener::bind(addr).await.with_context(|| format!("listen for webhooks on {addr}"))?;
-        Ok(Self { socket, expect })
+        Ok(Self { socket, expect, plan: Plan::default() })
+    }
+
+    /// Treats requests badly, as planned.
+    pub(crate) fn misbehaving(self, plan: Plan) -> Self {
+        Self { plan, ..self }
     }
 
     pub(crate) fn addr(&self) -> anyhow::Result<SocketAddr> {
@@ -69,7 +78,7 @@ impl Inspector {
 
     /// Serves until `stop`. `seen` is called for each request, before its answer is sent.
     pub(crate) async fn serve(self, seen: impl Fn(Seen) + Send + Sync + 'static, stop: Stop) -> anyhow::Result<()> {
-        let desk = Arc::new(Desk { expect: self.expect, receivers: Mutex::default(), seen });
+        let desk = Arc::new(Desk { expect: self.expect, plan: self.plan, receivers: Mutex::default(), seen });
         let router = axum::Router::new().fallback(move |request| Arc::clone(&desk).one(request));
         Ok(axum::serve(self.socket, router).with_graceful_shutdown(stop.wait()).await?)
     }
@@ -77,6 +86,7 @@ impl Inspector {
 
 struct Desk<S> {
     expect: Expect,
+    plan: Plan,
     receivers: Mutex<HashMap<u32, Shared>>,
     seen: S,
 }
@@ -87,6 +97,12 @@ impl<S: Fn(Seen) + Send + Sync + 'static> Desk<S> {
         let Ok(body) = axum::body::to_bytes(body, BODY_BYTES_MAX).await else {
             return self.refuse(Bytes::new(), 413, "the body is cut off or larger than 1 MiB");
         };
+        if let Some(bad) = self.plan.next()
+            && let Some(answer) = bad.answer().await
+        {
+            (self.seen)(Seen { body, outcome: Outcome::TreatedBadly(bad.clone()), notices: Vec::new() });
+            return answer;
+        }
         let Some(receiver) = self.receiver(head.uri.query().unwrap_or_default()) else {
             return self.refuse(body, 403, "too many different apps send here; give --sdkappid");
         };

@@ -4,12 +4,16 @@ use std::{fmt::Write as _, net::SocketAddr, process::ExitCode};
 
 use serde_json::Value;
 
-use super::inspector::{Expect, Inspector, Outcome, Seen};
+use super::{
+    inspector::{Expect, Inspector, Outcome, Seen},
+    misbehave::{Misbehavior, Plan},
+};
 use crate::{app::stop::Stop, out::say};
 
 /// Receive webhooks, verify them and print them
 ///
-/// A stand-in for an app backend: acknowledges what is genuine, refuses what is not, and says why.
+/// A stand-in for an app backend: acknowledges what is genuine, refuses what is not, and says why. With --misbehave it
+/// is a bad one on purpose, to see what a server does about it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Address to listen on
@@ -24,14 +28,22 @@ pub(crate) struct Args {
     /// Take requests of this app only
     #[arg(long)]
     sdkappid: Option<u32>,
+    /// Treat requests badly: slow=3s, status=500, reset (break off), drip (a byte per second), wrong-json, redirect=URL
+    /// or endless. Several take turns
+    #[arg(long, value_name = "HOW")]
+    misbehave: Vec<Misbehavior>,
+    /// Misbehave with every Nth request only
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "misbehave", value_parser = clap::value_parser!(u64).range(1..))]
+    misbehave_every: u64,
     /// Print each body as one line, as it came, and nothing else
     #[arg(long)]
     raw: bool,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { addr, token, signing_secret, sdkappid, raw } = args;
+    let Args { addr, token, signing_secret, sdkappid, misbehave, misbehave_every, raw } = args;
     let inspector = Inspector::bind(addr, Expect { sdkappid, token, signing_secret }).await?;
+    let inspector = inspector.misbehaving(Plan::new(misbehave, misbehave_every));
     let stop = Stop::on_signals()?;
     if !raw {
         say!("listening for webhooks on http://{}", inspector.addr()?);
@@ -53,6 +65,7 @@ pub(crate) fn shown(seen: &Seen) -> String {
             format!("<- {}{attempt}", headline(&seen.body))
         }
         Outcome::Repeat => format!("<- {}  (repeated, acknowledged again)", headline(&seen.body)),
+        Outcome::TreatedBadly(how) => format!("<- {}  (not acknowledged: {how:?})", headline(&seen.body)),
         Outcome::Refused { status, reason } => format!("<- refused with {status}: {reason}"),
     };
     if matches!(seen.outcome, Outcome::New(_)) {

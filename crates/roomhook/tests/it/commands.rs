@@ -75,6 +75,38 @@ fn listen_acknowledges_what_is_genuine_and_says_why_not() {
 }
 
 #[test]
+fn listen_can_be_a_bad_receiver_and_what_it_did_not_acknowledge_comes_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bad = ["status=500", "wrong-json", "redirect=http://127.0.0.1:9/", "reset", "endless", "drip", "slow=1s"];
+    let ways: Vec<_> = bad.iter().flat_map(|way| ["--misbehave", way]).collect();
+    let listen = Running::start(&[&["listen", "--addr", "127.0.0.1:0"], &ways[..]].concat(), folder.path());
+    let line = listen.line("listening");
+    let addr = line.rsplit("http://").next().expect("an address");
+    // Short times, so that the byte-dripping answer is given up soon, and the slow one too.
+    let more = format!(
+        "[app.webhook]\nurl = \"http://{addr}/hook\"\n[webhooks]\nallow = [\"127.0.0.0/8\"]\ntimeout = \"300ms\"\n\
+         retry_first = \"1ms\"\nretry_max = \"10ms\"\n",
+    );
+    let server = Server::start(folder.path(), &more);
+    let room = json!({ "RoomInfo": { "RoomId": "lobby", "RoomType": "Live", "Owner_Account": "administrator" } });
+    server.must("live_engine_http_srv/create_room", &room);
+    let send = json!({ "RoomId": "lobby", "Sender_Account": "administrator", "TextContent": "hi" });
+    server.must("live_engine_http_srv/send_text_msg", &send);
+    assert!(listen.line("lobby #1").contains("not acknowledged: Status(500)"), "the first way first");
+    // "wrong-json" is a 200 all the same, and acknowledges for the server: the next message meets the next way.
+    assert!(listen.line("lobby #1").contains("not acknowledged: WrongJson"));
+    server.must("live_engine_http_srv/send_text_msg", &send);
+    for way in ["Redirect", "Reset", "Endless", "Drip"] {
+        let line = listen.line("lobby #2");
+        assert!(line.contains(&format!("not acknowledged: {way}")), "{way}: {line}");
+    }
+    server.stop();
+    listen.interrupt();
+    let wrong = run(&["listen", "--misbehave", "nicely"]);
+    assert!(!wrong.status.success() && text(&wrong.stderr).contains("slow=3s, status=500"), "{}", text(&wrong.stderr));
+}
+
+#[test]
 fn doctor_finds_what_is_wrong_and_says_what_to_do() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = write_config(folder.path(), "");

@@ -88,7 +88,7 @@ impl Report {
         }
         say!("bench {}", self.bench);
         for (name, value) in &self.fields {
-            let shown = if value.is_null() { "unknown (give --server-pid)".to_owned() } else { value.to_string() };
+            let shown = if value.is_null() { "not measured".to_owned() } else { value.to_string() };
             say!("  {name:<18} {shown}");
         }
         for remark in &self.remarks {
