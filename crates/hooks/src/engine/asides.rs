@@ -126,7 +126,8 @@ impl Asides {
         {
             aside.phase = Phase::Ready;
             self.ready_len += 1;
-            self.ready.push(Reverse((aside.at, id)));
+            // By when they were due, not by age: an old one that never gets through must not always be first.
+            self.ready.push(Reverse((at, id)));
         }
     }
 
@@ -134,7 +135,7 @@ impl Asides {
         for (id, aside) in self.by_id.iter_mut().filter(|(_, aside)| aside.phase == Phase::Resting) {
             (aside.phase, aside.retry_at) = (Phase::Ready, now);
             self.ready_len += 1;
-            self.ready.push(Reverse((aside.at, *id)));
+            self.ready.push(Reverse((now, *id)));
         }
     }
 

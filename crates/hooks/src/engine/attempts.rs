@@ -25,11 +25,18 @@ impl Engine {
             Permit::Probe => true,
             Permit::Wait(_) => return None,
         };
-        let aside = self.asides.next(self.policy.concurrency);
-        let job = aside.or_else(|| self.next_of_window()).or_else(|| self.next_after_relief(now))?;
+        let job = match probe {
+            // What was set aside failed on its own account before: it says least about whether the endpoint is back.
+            true => self.next_of_window().or_else(|| self.next_aside()),
+            false => self.next_aside().or_else(|| self.next_of_window()).or_else(|| self.next_after_relief(now)),
+        }?;
         self.in_flight += 1;
         self.health.sent(job.at);
         Some(Job { probe, ..job })
+    }
+
+    fn next_aside(&mut self) -> Option<Job> {
+        self.asides.next(self.policy.concurrency)
     }
 
     fn next_of_window(&mut self) -> Option<Job> {
@@ -75,7 +82,8 @@ impl Engine {
                 }
                 false
             }
-            Verdict::Untried if job.probe => {
+            // Nothing was learned about the endpoint, so the next probe must not wait for this one.
+            _ if job.probe => {
                 self.health.probe_untried();
                 false
             }
@@ -214,7 +222,7 @@ impl Engine {
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
         let permit = match self.health.permit(self.in_flight, self.policy.catch_up_per_s, now) {
             Permit::Wait(until) if self.ready_len() > 0 => until,
-            Permit::Probe => Some(now),
+            Permit::Probe if self.ready_len() > 0 => Some(now),
             _ => None,
         };
         timer.into_iter().chain(permit).min()

@@ -128,7 +128,7 @@ impl Health {
         true
     }
 
-    /// A probe was handed out but never tried.
+    /// A probe was handed out but never tried, or told nothing.
     pub(crate) fn probe_untried(&mut self) {
         if let Some(paused) = &mut self.paused {
             paused.probing = false;

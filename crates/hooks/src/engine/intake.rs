@@ -18,7 +18,8 @@ impl Engine {
         let reordered = self.policy.order != policy.order;
         let resumed = self.policy.paused && !policy.paused;
         self.policy = policy;
-        if resumed {
+        // An endpoint that gets one try per delivery is never paused, not even by what happened before.
+        if resumed || self.policy.retry.once {
             self.health.reset();
         }
         if reordered {

@@ -4,7 +4,7 @@ use roomhook_hooks::{
     engine::{Failed, Limits, Mode, Policy, Verdict},
     retry::{GiveUp, RetryPolicy},
 };
-use roomhook_room::Order;
+use roomhook_room::{Order, RetryProfile};
 
 use crate::engine_rig::{Rig, failed, policy, refused, told};
 
@@ -127,7 +127,7 @@ fn by_policy_it_is_skipped_instead_and_counts_as_expired() {
 
 #[test]
 fn the_vendors_profile_tries_once_never_pauses_and_goes_on() {
-    let retry = RetryPolicy::default().with_profile(Some(roomhook_room::RetryProfile::Tencent));
+    let retry = RetryPolicy::default().with_profile(Some(RetryProfile::Tencent));
     let mut rig = Rig::new(Policy { retry, ..policy() });
     (0..20).for_each(|_| rig.say("a"));
     assert_eq!(rig.drain(|_| refused()).len(), 20);
@@ -193,6 +193,74 @@ fn probes_go_round_so_that_a_poison_message_cannot_keep_the_endpoint_paused() {
     }
     probed.sort();
     assert_eq!(probed, ["a1#2?", "b1#2?", "c1#2?"]);
+}
+
+/// Message `a1` is poison and set aside; then the endpoint is down for a while and everything that is tried fails.
+fn poison_set_aside_and_an_outage() -> Rig {
+    let mut rig = Rig::new(policy());
+    rig.say("a");
+    for _ in 0..31 {
+        rig.say("b");
+        rig.drain(|job| if told(job).starts_with('a') { failed() } else { ACK });
+        rig.wait(1_000);
+    }
+    assert_eq!(rig.summary().set_aside, 1);
+    ["c", "d", "e", "f"].into_iter().for_each(|room| rig.say(room));
+    rig.drain(|_| refused());
+    assert!(rig.engine.is_paused());
+    rig
+}
+
+#[test]
+fn a_poison_message_that_was_set_aside_does_not_keep_a_recovered_endpoint_paused() {
+    let mut rig = poison_set_aside_and_an_outage();
+    let mut sent = Vec::new();
+    for _ in 0..5 {
+        rig.wait(60_000);
+        sent.extend(rig.drain(|job| if told(job).starts_with('a') { failed() } else { ACK }));
+    }
+    assert!(!rig.engine.is_paused(), "{sent:?}");
+    assert_eq!(rig.summary().totals.pending(), 1, "{sent:?}");
+}
+
+#[test]
+fn a_probe_whose_event_retention_has_dropped_leaves_the_way_free_for_the_next() {
+    let mut rig = poison_set_aside_and_an_outage();
+    rig.wait(600_000);
+    let gone = rig.send();
+    assert!(gone.probe);
+    rig.settle(&gone, Verdict::Gone);
+    rig.drain(|_| ACK);
+    assert!(!rig.engine.is_paused());
+    assert_eq!(rig.summary().totals.pending(), 0);
+}
+
+#[test]
+fn a_paused_endpoint_that_is_given_the_vendors_profile_is_paused_no_more() {
+    let mut rig = Rig::new(policy());
+    ["a", "b", "c"].into_iter().for_each(|room| rig.say(room));
+    rig.drain(|_| refused());
+    rig.wait(60_000);
+    let probe = rig.send();
+    let vendors = RetryPolicy::default().with_profile(Some(RetryProfile::Tencent));
+    rig.configure(Policy { retry: vendors, ..policy() });
+    rig.settle(&probe, refused());
+    rig.drain(|_| ACK);
+    assert!(!rig.engine.is_paused());
+    assert_eq!(rig.summary().totals.pending(), 0);
+}
+
+#[test]
+fn a_paused_endpoint_with_nothing_to_send_wakes_nobody() {
+    let mut rig = Rig::new(policy());
+    ["a", "b", "c"].into_iter().for_each(|room| rig.say(room));
+    rig.drain(|_| refused());
+    rig.configure(Policy { sendable: false, ..policy() });
+    rig.configure(policy());
+    assert!(rig.engine.is_paused());
+    assert_eq!(rig.engine.ready_len(), 0);
+    rig.wait(60_000);
+    assert_eq!(rig.engine.wake_at(rig.now).filter(|at| *at <= rig.now), None);
 }
 
 #[test]
