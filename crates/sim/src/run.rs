@@ -96,8 +96,7 @@ fn lives(world: &std::sync::Arc<World>, options: Options) -> anyhow::Result<()> 
             return Ok(());
         }
     }
-    world.rough.store(false, Relaxed);
-    world.note(|| "everything is healed".to_owned());
+    world.heal();
     // Twice: what was paid before a restart is paid after it.
     for _ in 0..2 {
         log = live(world, &mut people, log, Phase::Liveness)?;

@@ -77,6 +77,13 @@ impl World {
         self.rough.load(Relaxed)
     }
 
+    /// From now on nothing goes wrong any more, and nothing dies.
+    pub(crate) fn heal(&self) {
+        self.note(|| "everything is healed".to_owned());
+        self.rough.store(false, Relaxed);
+        self.fuse.set(0);
+    }
+
     /// Rolls a chance per thousand that something goes wrong; never after the healing.
     pub(crate) fn goes_wrong(&self, per_mille: u64) -> bool {
         self.is_rough() && self.store_dice.chance(per_mille)
