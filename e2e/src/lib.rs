@@ -8,6 +8,7 @@ pub mod mirror;
 pub mod peers;
 pub mod receiver;
 pub mod rest;
+pub mod sdk;
 pub mod server;
 pub mod tls;
 

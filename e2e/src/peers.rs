@@ -1,4 +1,4 @@
-//! The official UserSig packages from PyPI and npm, and Python itself.
+//! What was installed from PyPI and npm, and Python itself.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,6 +37,14 @@ pub fn usersig_from_npm(user: &str) -> Result<String> {
 /// If it cannot be installed.
 pub fn python() -> Result<PathBuf> {
     Ok(tools()?.join("python/bin/python"))
+}
+
+/// The folder whose `node_modules` has the packages from npm.
+///
+/// # Errors
+/// If they cannot be installed.
+pub fn node() -> Result<PathBuf> {
+    Ok(tools()?.join("node"))
 }
 
 /// A script of `e2e/peers`.

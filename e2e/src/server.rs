@@ -41,6 +41,8 @@ pub struct Setup {
     pub of_webhook: String,
     /// More lines of `[webhooks]`.
     pub of_webhooks: String,
+    /// More sections.
+    pub sections: String,
 }
 
 /// A running server. Killed when dropped; a test that fails shows its log.
@@ -92,7 +94,7 @@ impl Setup {
             }
             let _ = writeln!(text, "{}", self.of_webhook);
         }
-        let _ = write!(text, "\n[webhooks]\nallow = [\"127.0.0.0/8\"]\n{}\n", self.of_webhooks);
+        let _ = write!(text, "\n[webhooks]\nallow = [\"127.0.0.0/8\"]\n{}\n{}\n", self.of_webhooks, self.sections);
         text
     }
 }

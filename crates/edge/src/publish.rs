@@ -66,6 +66,9 @@ pub enum PublishError {
 /// Used for each message that passed form, size and sender checks. An implementation bounds its own time.
 #[async_trait]
 pub trait Gate: Send + Sync + fmt::Debug {
+    /// Whether messages of this room are asked about or reported at all. Called for each message: look, do not work.
+    fn is_on(&self, room: &RoomKey) -> bool;
+
     /// Waits until the sender's earlier messages have gone on. `None`: nobody is asked about messages of this room.
     async fn line_up(&self, room: &RoomKey, from: &UserId) -> Option<Box<dyn Turn>>;
 
@@ -78,8 +81,8 @@ pub trait Gate: Send + Sync + fmt::Debug {
 /// sender's next message go: so verdicts and messages have the same order.
 #[async_trait]
 pub trait Turn: Send + fmt::Debug {
-    /// What the app's backend says of the message.
-    async fn ask(&mut self, draft: &Draft) -> Verdict;
+    /// What the app's backend says of the message. `room_type`: `Type` in its webhook.
+    async fn ask(&mut self, room_type: &str, draft: &Draft) -> Verdict;
 }
 
 /// What the gate says of one message (protocol: webhooks §1.5).
@@ -146,12 +149,13 @@ impl Publisher {
             Ok(draft) => draft,
             Err(error) => return Err(self.unless_room_is_missing(key, error).await),
         };
-        let Some(gate) = &self.gate else { return self.execute(key, draft).await };
+        let gate = self.gate.as_deref().filter(|gate| gate.is_on(&key));
+        let Some(gate) = gate else { return self.execute(key, draft).await };
         // Copies of handles: for the app's backend, should the message not be sent.
         let attempted = draft.clone();
         let published = match forbid_before_hook {
             true => self.execute(key.clone(), draft).await,
-            false => self.moderated(gate.as_ref(), key.clone(), draft, now).await,
+            false => self.moderated(gate, key.clone(), draft, now).await,
         };
         if let Some((code, info)) = failure(&published) {
             gate.not_sent(&key, &attempted, code, &info);
@@ -171,10 +175,11 @@ impl Publisher {
         let random = draft.dedup.then_some(draft.random);
         let foreseen = self.router.foresee(key.clone(), draft.from.clone(), random);
         let foreseen = tokio::time::timeout(self.backend_timeout, foreseen).await.map_err(|_| PublishError::Late)?;
-        if let Some(sent) = foreseen? {
+        let foreseen = foreseen?;
+        if let Some(sent) = foreseen.repeats {
             return Ok(Published::Answered(Receipt::Repeated(sent)));
         }
-        match turn.ask(&draft).await {
+        match turn.ask(&foreseen.room_type, &draft).await {
             Verdict::Allow => {}
             Verdict::Replace { body, custom_data } => (draft.body, draft.custom_data) = (body, custom_data),
             Verdict::Discard => return Ok(Published::Discarded { at: now }),

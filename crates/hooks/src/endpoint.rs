@@ -54,7 +54,7 @@ impl Running {
         let settings = Settings::new(endpoint, &world.config, &world.roots, None);
         let seed = world.config.jitter_seed ^ names.hash();
         let mut engine = Engine::new(names, settings.policy.clone(), starts, seed, world.now());
-        engine.switch(&settings.switches);
+        engine.switch(&settings.timeline);
         let shared = Arc::new(Shared::new(world.clone(), settings, engine));
         let mut readers = JoinSet::new();
         for shard in 0..world.shards {

@@ -102,7 +102,7 @@ impl Handle {
                 let core = shared.core();
                 let owed = core
                     .engine
-                    .switches(shard)
+                    .switches_so_far(shard)
                     .at(record.lsn)
                     .map(|switches| switches.owes(room.room.as_str(), &event));
                 (owed.unwrap_or(Err(WhyNot::NoUrl)), core.engine.listed(id), core.trail.of(id))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use roomhook_log::{Lsn, Record};
 use roomhook_protocol::webhook::{AfterSendMsg, CommandWord, Style};
-use roomhook_room::{CodecError, Endpoint, Event, Message, RoomKey, decode_record};
+use roomhook_room::{CodecError, Endpoint, Event, Message, PastSwitches, RoomKey, decode_record};
 
 use crate::{
     bodies,
@@ -101,8 +101,28 @@ impl Switches {
         }
     }
 
-    pub(crate) fn to_row(&self, from: Lsn) -> SwitchesRow {
+    /// What was switched on since which time, oldest first: the endpoint's past, then as it is now.
+    pub fn timeline(endpoint: &Endpoint) -> Vec<(u64, Arc<Self>)> {
+        let mut since = 0;
+        let mut timeline = Vec::with_capacity(endpoint.past.len() + 1);
+        for past in &endpoint.past {
+            timeline.push((since, Arc::new(Self::past(past))));
+            since = past.until.0;
+        }
+        timeline.push((since, Arc::new(Self::of(endpoint))));
+        timeline
+    }
+
+    fn past(past: &PastSwitches) -> Self {
+        let mut commands = past.commands.clone();
+        commands.sort_unstable();
+        commands.dedup();
+        Self { has_url: past.has_url, commands, room_prefix: past.room_prefix.clone() }
+    }
+
+    pub(crate) fn to_row(&self, from: Lsn, since: u64) -> SwitchesRow {
         SwitchesRow {
+            since,
             from: from.0,
             has_url: self.has_url,
             commands: self.commands.clone(),
@@ -207,7 +227,7 @@ fn after_send(room: &str, message: &Message, style: Style) -> Vec<u8> {
     let mut body = Vec::new();
     AfterSendMsg {
         group_id: room,
-        group_type: "Live",
+        group_type: message.room_type(),
         from_account: draft.from.as_str(),
         operator_account: draft.operator.as_str(),
         random: draft.random,

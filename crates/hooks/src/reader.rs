@@ -107,7 +107,7 @@ impl Reader {
         let Some(last) = chunk.last() else { return Ok(()) };
         let next = last.lsn.next();
         let settings = self.shared.settings.load_full();
-        let switches = self.shared.core().engine.switches(self.shard);
+        let switches = self.shared.core().engine.switches(self.shard, times(chunk));
         let (style, contents) = (settings.style, &self.shared.world.contents);
         let mut owed = Vec::new();
         for record in chunk {
@@ -133,7 +133,7 @@ impl Reader {
         self.follow_endpoint();
         let Some(last) = batch.last() else { return Ok(()) };
         let app = self.shared.settings.load().endpoint.app.0;
-        let switches = self.shared.core().engine.switches(self.shard);
+        let switches = self.shared.core().engine.switches(self.shard, times(batch));
         let mut owed = 0;
         for record in batch {
             let Some(switches) = switches.at(record.lsn) else { continue };
@@ -165,6 +165,10 @@ impl Reader {
             "retention dropped records before this endpoint got them; what was owed of them is expired"
         );
     }
+}
+
+fn times(records: &[Record]) -> impl Iterator<Item = (Lsn, u64)> + Clone {
+    records.iter().map(|record| (record.lsn, record.at_ms))
 }
 
 fn has_siblings(own: &Endpoint, endpoints: &[Arc<Endpoint>]) -> bool {

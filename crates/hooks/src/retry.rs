@@ -51,6 +51,12 @@ impl RetryPolicy {
         }
     }
 
+    /// The longest wait there is.
+    pub fn wait_max_ms(&self) -> u64 {
+        let longest = millis(self.max).max(millis(self.first)).max(RETRY_AFTER_MAX_MS);
+        longest.saturating_add(longest / 4)
+    }
+
     /// Milliseconds to wait after the `failures`-th failure in a row (from 1), never less than the endpoint asked for by
     /// `Retry-After`. Up to a quarter more by chance, so that deliveries that failed together do not come back together.
     pub fn wait_ms(&self, failures: u32, retry_after_ms: Option<u64>, random: &mut fastrand::Rng) -> u64 {

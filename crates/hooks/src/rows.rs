@@ -35,6 +35,9 @@ pub struct CursorRow {
     /// The record the endpoint began with.
     #[prost(uint64, tag = "9")]
     pub begun: u64,
+    /// Switches that hold since this time (Unix milliseconds) or earlier are known.
+    #[prost(uint64, tag = "10")]
+    pub switched_at: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -47,6 +50,9 @@ pub struct SwitchesRow {
     pub commands: Vec<String>,
     #[prost(string, tag = "4")]
     pub room_prefix: String,
+    /// Not 0: from the first record at or after `from` that was decided at or after this time.
+    #[prost(uint64, tag = "5")]
+    pub since: u64,
 }
 
 /// A delivery behind the cursor that is not delivered: set aside, or parked.

@@ -25,6 +25,8 @@ use crate::{
 pub struct Settings {
     pub endpoint: Arc<Endpoint>,
     pub switches: Arc<Switches>,
+    /// What was switched on since which time, as [`Switches::timeline`] tells it.
+    pub timeline: Vec<(u64, Arc<Switches>)>,
     pub policy: Policy,
     pub style: Style,
     /// Where to, or why nothing can be sent.
@@ -74,6 +76,7 @@ impl Settings {
         let concurrency = endpoint.concurrency.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
         Self {
             switches: Arc::new(Switches::of(&endpoint)),
+            timeline: Switches::timeline(&endpoint),
             policy: Policy {
                 sendable: !endpoint.url.is_empty(),
                 order: endpoint.order.unwrap_or(config.order),

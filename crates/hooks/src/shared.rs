@@ -29,6 +29,16 @@ use crate::{
 /// Tells the time, in Unix milliseconds.
 pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
 
+/// What a [`World`] is made of.
+pub(crate) struct Parts {
+    pub(crate) log: Arc<dyn LogRead>,
+    pub(crate) rows: Arc<dyn Rows>,
+    pub(crate) shards: u16,
+    pub(crate) config: Config,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) clock: Clock,
+}
+
 /// What every endpoint's tasks use and none of them owns.
 #[derive(Clone)]
 pub(crate) struct World {
@@ -39,19 +49,34 @@ pub(crate) struct World {
     pub(crate) roots: Arc<Roots>,
     pub(crate) contents: Arc<Contents>,
     pub(crate) transport: Arc<dyn Transport>,
+    /// The time of day, for what people and endpoints are told.
     pub(crate) clock: Clock,
-    /// What the clock showed when webhooks were started, and when that was.
-    pub(crate) started: (u64, Instant),
+    steady: Steady,
+}
+
+/// The time of day when the process started, plus what has passed since: retries wait for it, so that they come when they
+/// should although the time of day is set back or forth.
+#[derive(Clone, Copy, Debug)]
+struct Steady {
+    began: u64,
+    since: Instant,
 }
 
 impl World {
-    /// The time that waits are measured in: Unix milliseconds as of the start, and from there on without the steps of the
-    /// clock, so that a clock that is set back makes nothing wait.
-    pub(crate) fn now(&self) -> u64 {
-        self.started.0 + millis(self.started.1.elapsed())
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { log, rows, shards, config, transport, clock } = parts;
+        let roots = Arc::new(Roots::of(&config));
+        let contents = Arc::new(Contents::new(shards));
+        let steady = Steady { began: clock().0, since: Instant::now() };
+        Self { log, rows, shards, config: Arc::new(config), roots, contents, transport, clock, steady }
     }
 
-    /// The time of day: what requests say and people see.
+    /// What the engine goes by: never steps.
+    pub(crate) fn now(&self) -> u64 {
+        self.steady.began.saturating_add(millis(self.steady.since.elapsed()))
+    }
+
+    /// The time of day.
     pub(crate) fn wall(&self) -> u64 {
         (self.clock)().0
     }
@@ -128,7 +153,7 @@ impl Shared {
                 return;
             }
             let settings = Settings::new(endpoint, &self.world.config, &self.world.roots, Some(&previous));
-            core.engine.switch(&settings.switches);
+            core.engine.switch(&settings.timeline);
             let wakes = core.engine.configure(settings.policy.clone(), self.world.now());
             self.settings.store(Arc::new(settings));
             wakes

@@ -53,8 +53,11 @@ pub(crate) async fn shard_start(
         }
     }
     let next = first_owed(world.log.as_ref(), log, endpoint).await?;
-    let switches = vec![Switches::of(endpoint).to_row(next)];
-    let cursor = CursorRow { next: next.0, counted: next.0, begun: next.0, switches, ..CursorRow::default() };
+    let timeline = Switches::timeline(endpoint);
+    let switched_at = timeline.last().map_or(0, |(since, _)| *since);
+    let switches = timeline.iter().map(|(since, switches)| switches.to_row(next, *since)).collect();
+    let cursor =
+        CursorRow { next: next.0, counted: next.0, begun: next.0, switches, switched_at, ..CursorRow::default() };
     world.rows.put(log, vec![Row { key: names.cursor(), value: Some(cursor.to_bytes()) }]).await?;
     Ok(ShardStart { cursor, set_aside: Vec::new() })
 }

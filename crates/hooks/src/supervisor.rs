@@ -14,12 +14,11 @@ use tokio::{
 
 use crate::{
     config::Config,
-    contents::Contents,
     endpoint::{Endpoints, Running},
     handle::Handle,
-    http::{Guard, HttpTransport, Roots, SystemResolver, Transport},
+    http::{Guard, HttpTransport, SystemResolver, Transport},
     rows::Names,
-    shared::{Clock, Shared, World},
+    shared::{Clock, Parts, Shared, World},
     telemetry,
 };
 
@@ -86,10 +85,7 @@ pub fn start_with(
     clock: Clock,
     metrics: &mut Registry,
 ) -> Hooks {
-    let roots = Arc::new(Roots::of(&config));
-    let contents = Arc::new(Contents::new(shards));
-    let started = (clock().0, Instant::now());
-    let world = World { log, rows, shards, config: Arc::new(config), roots, contents, transport, clock, started };
+    let world = World::new(Parts { log, rows, shards, config, transport, clock });
     let roster = Roster::default();
     telemetry::register(metrics, roster.clone(), world.clock.clone());
     let handle = Handle::new(roster.clone(), world.clone());

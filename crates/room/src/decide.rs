@@ -49,8 +49,18 @@ fn decide_destroy(life: Option<&Life>, operator: UserId, now: UnixMillis) -> Res
 ///
 /// # Errors
 /// The room's refusal.
-pub fn foresee(room: &Room, from: &UserId, random: Option<u32>, now: UnixMillis) -> Result<Option<Sent>, Reject> {
-    before_gate(room.life.as_deref(), from, random, now).map(|(_, _, first)| first)
+pub fn foresee(room: &Room, from: &UserId, random: Option<u32>, now: UnixMillis) -> Result<Foreseen, Reject> {
+    let (life, _, repeats) = before_gate(room.life.as_deref(), from, random, now)?;
+    Ok(Foreseen { room_type: life.info.room_type.clone(), repeats })
+}
+
+/// What a message that its sender may send would meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreseen {
+    /// The room's type, which the before-send webhook tells.
+    pub room_type: String,
+    /// The receipt of the message that this one repeats.
+    pub repeats: Option<Sent>,
 }
 
 /// In the order of protocol: webhooks §1.7; what comes before is checked by the door.
@@ -80,5 +90,9 @@ fn decide_send(life: Option<&Life>, facts: &Facts, draft: Draft, now: UnixMillis
     let seq = life.top.next();
     debug_assert!(invariants::dense(life.top, seq));
     let receipt = Receipt::Sent(Sent { seq, at, msg_id: draft.msg_id });
-    Ok(Outcome { events: vec![Event::MessageSent(Message { seq, at, draft })], receipt })
+    let room_type = match life.info.room_type.as_str() {
+        Message::LIVE => String::new(),
+        other => other.to_owned(),
+    };
+    Ok(Outcome { events: vec![Event::MessageSent(Message { seq, at, room_type, draft })], receipt })
 }

@@ -23,6 +23,9 @@ pub const DEDUP_WINDOW_MS: u64 = 5 * 60 * 1000;
 /// In a room that is faster than that the window is shorter in time, never larger in memory.
 pub const DEDUP_ENTRIES_MAX: usize = 12_000;
 
+/// A window with room for fewer entries than this (40 kB) is not worth shrinking.
+const GIVE_BACK_MIN: usize = 1_000;
+
 /// What the first message with this (sender, random) was answered.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -101,6 +104,22 @@ impl Window {
         while self.entries.front().is_some_and(|entry| is_over(entry.at, now)) {
             self.pop();
         }
+        self.give_back();
+    }
+
+    /// After a busy time most of the memory is given back: a room stays in memory long after it was busy.
+    fn give_back(&mut self) {
+        let (len, capacity) = (self.entries.len(), self.entries.capacity());
+        if capacity < GIVE_BACK_MIN || len >= capacity / 4 {
+            return;
+        }
+        // Half full afterwards, so that it neither grows nor shrinks again at once.
+        self.entries.shrink_to(2 * len);
+        let Self { entries, first, index, hasher, .. } = self;
+        index.shrink_to(2 * len, |number| {
+            let entry = entries.get(number.wrapping_sub(*first) as usize);
+            entry.map_or(0, |entry| hash(hasher, entry.sender, entry.random))
+        });
     }
 
     /// Puts back what [`Window::iter`] gave, in the same order.
@@ -118,8 +137,7 @@ impl Window {
     fn push(&mut self, sender: &UserId, random: u32, sent: Sent, secs_delta: i32) {
         let sender = self.senders.intern(&self.hasher, sender);
         if self.entries.len() == self.entries.capacity() {
-            // Doubling would leave a full window a third empty for good.
-            self.entries.reserve_exact((self.entries.len() / 2).max(4));
+            self.entries.reserve_exact(growth(self.entries.len()));
         }
         let number = self.first.wrapping_add(self.entries.len() as u32);
         let MsgId { account, random: msg_random, .. } = sent.msg_id;
@@ -166,6 +184,13 @@ impl std::fmt::Debug for Window {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Window").field("entries", &self.len()).field("senders", &self.senders.index.len()).finish()
     }
+}
+
+/// Entries to make room for when `len` are full. A full window stays full for good, so it gets not one place more than
+/// it needs: one, for the entry that comes before the oldest leaves.
+fn growth(len: usize) -> usize {
+    let by_half = (len / 2).max(4);
+    if len <= DEDUP_ENTRIES_MAX { by_half.min(DEDUP_ENTRIES_MAX + 1 - len) } else { by_half }
 }
 
 fn is_over(at: UnixMillis, now: UnixMillis) -> bool {
@@ -228,5 +253,45 @@ impl Senders {
             found.remove();
         }
         self.free.push(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(window: &mut Window, from_ms: u64, messages: u32) {
+        let sender = UserId::new("ann").expect("a good id");
+        for random in 0..messages {
+            let at = UnixMillis(from_ms + u64::from(random));
+            window.forget_until(at);
+            let msg_id = MsgId { account: 1, secs: at.secs(), random };
+            window.restore(&sender, random, Sent { seq: MsgSeq(u64::from(random) + 1), at, msg_id }, 0);
+        }
+    }
+
+    #[test]
+    fn a_full_window_has_no_place_to_spare() {
+        let mut window = Window::default();
+        filled(&mut window, 0, DEDUP_ENTRIES_MAX as u32 + 1);
+        assert_eq!(window.entries.capacity(), DEDUP_ENTRIES_MAX + 1);
+    }
+
+    #[test]
+    fn a_window_gives_back_what_a_busy_time_took_and_still_finds_the_rest() {
+        let sender = UserId::new("ann").expect("a good id");
+        let mut window = Window::default();
+        filled(&mut window, 0, 10_000);
+        let busy = window.entries.capacity();
+        let now = UnixMillis(DEDUP_WINDOW_MS + 9_899);
+        window.forget_until(now);
+        assert_eq!(window.len(), 100, "those of the last 100 ms are left");
+        assert!(window.entries.capacity() < busy / 20, "{} of {busy}", window.entries.capacity());
+        for random in 9_900..10_000 {
+            assert!(window.find(&sender, random, now).is_some(), "{random}");
+        }
+        assert!(window.find(&sender, 9_899, now).is_none());
+        filled(&mut window, now.0, 5_000);
+        assert!(window.find(&sender, 4_999, UnixMillis(now.0 + 4_999)).is_some());
     }
 }

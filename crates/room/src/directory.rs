@@ -42,8 +42,8 @@ pub enum Command {
         app: AppId,
         accounts: Vec<ImportAccount>,
     },
-    /// Creates or replaces. `generation` and `created_at` are the directory's to choose; what the caller put there is
-    /// ignored.
+    /// Creates or replaces. `generation`, `created_at` and `past` are the directory's to choose; what the caller put
+    /// there is ignored.
     PutEndpoint(Box<Endpoint>),
     DeleteEndpoint {
         app: AppId,
@@ -137,6 +137,11 @@ pub fn decide(state: &State, command: Command, now: UnixMillis) -> Vec<Event> {
                 None => (1, now),
                 Some(Slot::Present(present)) => (present.generation, present.created_at),
                 Some(Slot::Deleted { generation }) => (generation + 1, now),
+            };
+            // From the next millisecond on, which no message that was answered by now can have been sent in.
+            endpoint.past = match present {
+                Some(Slot::Present(present)) => present.past_until(&endpoint, UnixMillis(now.0.saturating_add(1))),
+                _ => Vec::new(),
             };
             match present {
                 Some(Slot::Present(present)) if **present == *endpoint => Vec::new(),

@@ -53,6 +53,21 @@ pub struct Endpoint {
     /// means from this time on, so that a message sent right after the creation was answered is owed however late the
     /// webhooks hear of the new endpoint.
     pub created_at: UnixMillis,
+    /// What was switched on before, oldest first, at most [`Endpoint::PAST_MAX`]. The directory keeps it: a message is
+    /// owed by what was switched on when it was sent, however late the webhooks hear of a change.
+    pub past: Vec<PastSwitches>,
+}
+
+/// The part of an endpoint that decides what it is owed, as it was until a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastSwitches {
+    /// It held for what was sent before this time. No message is both answered before the change was asked for and sent
+    /// at or after it, nor the other way round: the directory answers a change only when this time has come.
+    pub until: UnixMillis,
+    /// Without a URL nothing was owed.
+    pub has_url: bool,
+    pub commands: Vec<String>,
+    pub room_prefix: String,
 }
 
 /// Tencent's callback token.
@@ -101,6 +116,25 @@ pub enum Start {
 }
 
 impl Endpoint {
+    /// Changes of the switches that are remembered. What was sent before them is long judged, unless so many come while
+    /// the webhooks are looking away.
+    pub const PAST_MAX: usize = 8;
+
+    /// The past of an endpoint that replaces this one from `at` on.
+    #[must_use]
+    pub fn past_until(&self, next: &Self, at: UnixMillis) -> Vec<PastSwitches> {
+        let mut past = self.past.clone();
+        let has_url = !self.url.is_empty();
+        let same =
+            has_url != next.url.is_empty() && self.commands == next.commands && self.room_prefix == next.room_prefix;
+        if !same {
+            let (commands, room_prefix) = (self.commands.clone(), self.room_prefix.clone());
+            past.push(PastSwitches { until: at, has_url, commands, room_prefix });
+            past.drain(..past.len().saturating_sub(Self::PAST_MAX));
+        }
+        past
+    }
+
     /// An endpoint with nothing set: no URL, no commands, no secrets, every policy as the configuration says.
     #[must_use]
     pub fn new(app: AppId, id: EndpointId) -> Self {
@@ -127,6 +161,7 @@ impl Endpoint {
             start: Start::default(),
             generation: 0,
             created_at: UnixMillis(0),
+            past: Vec::new(),
         }
     }
 }

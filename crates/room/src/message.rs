@@ -79,5 +79,19 @@ pub struct Message {
     pub seq: MsgSeq,
     /// Server time of the decision; `MsgTime` is its whole seconds, `EventTime` its milliseconds.
     pub at: UnixMillis,
+    /// The room's type, for webhooks, which see messages and not rooms. Empty for [`Message::LIVE`], which nearly all
+    /// rooms are, so that it costs their records nothing.
+    pub room_type: String,
     pub draft: Draft,
+}
+
+impl Message {
+    /// The type of live rooms.
+    pub const LIVE: &'static str = "Live";
+
+    /// The type of the room it was sent in, as webhooks tell it (`Type`, protocol: webhooks §1.2).
+    #[must_use]
+    pub fn room_type(&self) -> &str {
+        if self.room_type.is_empty() { Self::LIVE } else { &self.room_type }
+    }
 }

@@ -16,12 +16,15 @@ use roomhook_edge::{
     auth::Authenticator,
     listener::{Listener, Tls, TlsError, TlsFiles},
     publish::{self, Publisher},
+    realtime::Realtime,
     rest::Rest,
     telemetry::{AuthMetrics, ListenerMetrics, RestMetrics},
 };
 use roomhook_hooks::Hooks;
 use roomhook_log_disk::DiskLog;
 use roomhook_shard::Shards;
+
+pub(crate) use settings::realtime as realtime_settings;
 
 use crate::{
     config::{self, Config},
@@ -39,6 +42,7 @@ pub(crate) struct App {
     disk: Arc<DiskLog>,
     shards: Shards,
     hooks: Hooks,
+    realtime: Realtime,
     doors: Doors,
     admin_api: axum::Router,
     registry: Registry,
@@ -109,10 +113,12 @@ impl App {
             Services { router, directory, apps, authenticator: Arc::new(authenticator), publisher, clock, entropy };
         let control = control::joined(hooks.handle.clone(), gate);
         let admin_api = admin::api::router(services.clone(), control, config.admin.token.expose());
+        let realtime = Realtime::start(services.clone(), settings::realtime(config), &mut registry);
+        let realtime = realtime.await.context("start realtime")?;
         let rest = Rest::new(services, rest, RestMetrics::register(&mut registry));
-        let doors = Doors::new(Arc::new(rest), axum::Router::new());
+        let doors = Doors::new(Arc::new(rest), realtime.router());
         let shutdown_deadline = config.server.shutdown_deadline.0;
-        Ok(Self { public, admin, disk, shards, hooks, doors, admin_api, registry, shutdown_deadline })
+        Ok(Self { public, admin, disk, shards, hooks, realtime, doors, admin_api, registry, shutdown_deadline })
     }
 
     /// Where it listens: the public address and the private one.
@@ -125,7 +131,7 @@ impl App {
     ///
     /// Not cancel safe: dropping the future leaves the store to its recovery.
     pub(crate) async fn run(self, stop: Stop) -> anyhow::Result<()> {
-        let Self { public, admin, disk, shards, hooks, doors, admin_api, registry, shutdown_deadline } = self;
+        let Self { public, admin, disk, shards, hooks, realtime, doors, admin_api, registry, shutdown_deadline } = self;
         let (listen, admin_listen) = (public.local_addr()?, admin.local_addr()?);
         tracing::info!(%listen, %admin_listen, "serving");
 
@@ -137,7 +143,13 @@ impl App {
 
         let deadline = stop.clone();
         let served = async {
-            let drained = public.serve(doors, stop.wait()).await;
+            // Clients are told to come back while requests in work finish.
+            let told = stop.clone();
+            let goodbye = async {
+                told.wait().await;
+                realtime.shutdown().await;
+            };
+            let (drained, ()) = tokio::join!(public.serve(doors, stop.wait()), goodbye);
             tracing::info!(connections_cut = drained.cut, "no more requests");
             hooks.shutdown(settings::share_of_webhooks(shutdown_deadline)).await;
             shards.shutdown().await;

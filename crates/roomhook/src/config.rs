@@ -34,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) webhooks: Webhooks,
     pub(crate) gate: Gate,
     pub(crate) admin: Admin,
+    pub(crate) realtime: Realtime,
     pub(crate) limits: Limits,
     pub(crate) log: Log,
 }
@@ -187,6 +188,25 @@ pub(crate) enum Retry {
     Durable,
     DurableSkip,
     Tencent,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Realtime {
+    pub(crate) origins: Vec<String>,
+    pub(crate) connections_per_user_max: u32,
+    pub(crate) connects_per_s: u32,
+    pub(crate) rooms_per_connection_max: u32,
+    pub(crate) commands_per_s: u32,
+    pub(crate) frame_max: Size,
+    pub(crate) outbox_max: Size,
+    pub(crate) ring_messages_max: u32,
+    pub(crate) recovery_messages_max: u32,
+    pub(crate) write_delay: Span,
+    pub(crate) ping_every: Span,
+    pub(crate) pong_within: Span,
+    pub(crate) presence_members_max: u32,
+    pub(crate) join_leave_members_max: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -11,6 +11,10 @@ pub(crate) struct Gate(pub(crate) gate::Gate);
 
 #[async_trait]
 impl publish::Gate for Gate {
+    fn is_on(&self, room: &RoomKey) -> bool {
+        self.0.is_on(room)
+    }
+
     async fn line_up(&self, room: &RoomKey, from: &UserId) -> Option<Box<dyn publish::Turn>> {
         let turn = self.0.line_up(room, from).await?;
         Some(Box::new(Turn(turn)))
@@ -26,8 +30,8 @@ struct Turn(gate::Turn);
 
 #[async_trait]
 impl publish::Turn for Turn {
-    async fn ask(&mut self, draft: &Draft) -> Verdict {
-        match self.0.ask(draft).await {
+    async fn ask(&mut self, room_type: &str, draft: &Draft) -> Verdict {
+        match self.0.ask(room_type, draft).await {
             Decision::Allow => Verdict::Allow,
             Decision::Replace { body, custom_data } => Verdict::Replace { body, custom_data },
             Decision::Discard => Verdict::Discard,

@@ -59,7 +59,9 @@ impl Directory {
         self.execute(Command::Import { app, accounts }).await.map(drop)
     }
 
-    /// Creates or replaces an endpoint. `generation` and `created_at` are set by the directory.
+    /// Creates or replaces an endpoint. `generation`, `created_at` and `past` are set by the directory.
+    /// When it returns, every message that is sent from then on is owed by it, and none that was answered before the
+    /// call is.
     ///
     /// # Errors
     /// As [`Directory::import`].

@@ -1,14 +1,16 @@
 //! What waits in a shard's inbox.
 
 use roomhook_log::Lsn;
-use roomhook_room::{Command, Incarnation, MsgSeq, Receipt, RoomInfo, RoomKey, Sent, Statistic, UnixMillis, UserId};
+use roomhook_room::{
+    Command, Foreseen, Incarnation, MsgSeq, Receipt, RoomInfo, RoomKey, Statistic, UnixMillis, UserId,
+};
 use tokio::sync::oneshot;
 
 use crate::error::ExecuteError;
 
 pub(crate) type ExecuteReply = oneshot::Sender<Result<Receipt, ExecuteError>>;
 pub(crate) type ViewReply = oneshot::Sender<Result<Option<RoomView>, ExecuteError>>;
-pub(crate) type ForeseeReply = oneshot::Sender<Result<Option<Sent>, ExecuteError>>;
+pub(crate) type ForeseeReply = oneshot::Sender<Result<Foreseen, ExecuteError>>;
 
 /// Something asked of a shard. One channel for all, so that a caller who waits for a receipt sees it in its next view.
 #[derive(Debug)]

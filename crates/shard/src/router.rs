@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use roomhook_room::{Command, Receipt, RoomKey, Sent, UserId};
+use roomhook_room::{Command, Foreseen, Receipt, RoomKey, UserId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -57,12 +57,7 @@ impl Router {
     ///
     /// # Errors
     /// The room's refusal, [`ExecuteError::Busy`] or [`ExecuteError::Unavailable`]. Cancel safe.
-    pub async fn foresee(
-        &self,
-        room: RoomKey,
-        from: UserId,
-        random: Option<u32>,
-    ) -> Result<Option<Sent>, ExecuteError> {
+    pub async fn foresee(&self, room: RoomKey, from: UserId, random: Option<u32>) -> Result<Foreseen, ExecuteError> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Ask { room, question: Question::Foresee { from, random, reply } })?;
         answer.await.unwrap_or_else(|_| Err(ExecuteError::Unavailable("the shard restarted".into())))

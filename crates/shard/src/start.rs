@@ -1,10 +1,14 @@
 //! Starting and stopping all of it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use futures_util::future::try_join_all;
 use prometheus_client::registry::Registry;
 use roomhook_log::{Log, LogId};
+use roomhook_room::UnixMillis;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
@@ -46,6 +50,7 @@ pub async fn start(
     metrics: &mut Registry,
 ) -> Result<Shards, StartError> {
     let (stop, stopping) = watch::channel(false);
+    let clock = never_back(clock);
     let (config, metrics) = (Arc::new(config), Metrics::register(metrics));
     let deps = |log_id: LogId| Deps {
         reader: Reader { store: Arc::clone(&log), log: log_id },
@@ -99,4 +104,14 @@ impl Shards {
         let _ = self.stop.send(true);
         while self.tasks.join_next().await.is_some() {}
     }
+}
+
+/// All owners go by one clock that stands still where the given one steps back: what is done after something else was
+/// answered is never dated before it, in whichever shard.
+fn never_back(clock: Clock) -> Clock {
+    let newest = AtomicU64::new(0);
+    Arc::new(move || {
+        let now = clock().0;
+        UnixMillis(newest.fetch_max(now, Ordering::AcqRel).max(now))
+    })
 }

@@ -7,6 +7,7 @@ mod changes;
 mod crash;
 mod mirror;
 mod outage;
+mod realtime;
 mod shutdown;
 mod tls;
 mod usersig;

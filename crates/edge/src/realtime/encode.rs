@@ -149,7 +149,7 @@ pub(crate) mod tests {
             custom_data: Bytes::from_static(b"\"\""),
             forbid_after_hook: false,
         };
-        Message { seq: MsgSeq(seq), at: UnixMillis(1_767_225_600_123), draft }
+        Message { seq: MsgSeq(seq), at: UnixMillis(1_767_225_600_123), room_type: String::new(), draft }
     }
 
     fn payload(frame: &Bytes) -> Bytes {

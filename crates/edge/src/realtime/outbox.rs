@@ -103,11 +103,11 @@ impl Outbox {
             return Fate::Dropped;
         }
         if queue.bytes + rest.len() > self.limits.queue_bytes_max {
-            queue.torn |= rest.start > 0;
-            if queue.frames.is_empty() && queue.torn {
+            if rest.start > 0 {
+                queue.torn = true;
                 self.push(&mut queue, frame.slice(rest), Kind::Owed);
             }
-            self.close_now(&mut queue, roomhook_centrifuge::codes::disconnect::SLOW);
+            self.close_slow(&mut queue);
             return Fate::Slow;
         }
         queue.torn |= rest.start > 0;
@@ -140,12 +140,10 @@ impl Outbox {
         }
     }
 
-    /// Ends the connection with only the rest of a frame that is half on the wire before the close frame.
-    fn close_now(&self, queue: &mut Queue, why: roomhook_centrifuge::codes::DisconnectCode) {
-        let keep = usize::from(queue.torn).min(queue.frames.len());
-        let dropped: usize = queue.frames.drain(keep..).map(|frame| frame.len()).sum();
-        queue.bytes -= dropped;
-        self.metrics.unqueued(dropped);
+    /// Ends the connection after what waits. A client that was held up for a moment gets all of it, so that it missed
+    /// no more than it can recover; one that does not read any more is cut by its task, and the queue with it.
+    fn close_slow(&self, queue: &mut Queue) {
+        let why = roomhook_centrifuge::codes::disconnect::SLOW;
         self.push(queue, ws::close_frame(why.code, why.reason), Kind::Owed);
         queue.state = State::Closing(why.code);
         self.wake.notify_one();
@@ -294,7 +292,7 @@ mod tests {
         assert_eq!(outbox.closing(), Some(3008));
         assert_eq!(outbox.send(&bytes("late"), Kind::Owed), Fate::Closed);
         let rest = waiting(&outbox);
-        assert_eq!(rest.len(), 299 + 8, "the rest of the torn frame, then the close frame");
+        assert_eq!(rest.len(), 299 + 600 + 8, "what waited, then the close frame");
         assert!(rest.ends_with(b"slow"));
     }
 

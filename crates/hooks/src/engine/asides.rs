@@ -107,6 +107,10 @@ impl Asides {
         self.by_id.get(&id)
     }
 
+    pub(crate) fn get_mut(&mut self, id: DeliveryId) -> Option<&mut Aside> {
+        self.by_id.get_mut(&id)
+    }
+
     pub(crate) fn remove(&mut self, id: DeliveryId) -> Option<Aside> {
         self.by_id.remove(&id)
     }

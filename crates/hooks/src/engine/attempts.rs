@@ -29,7 +29,13 @@ impl Engine {
             // What was set aside failed on its own account before: it says least about whether the endpoint is back.
             true => self.next_of_window().or_else(|| self.next_aside()),
             false => self.next_aside().or_else(|| self.next_of_window()).or_else(|| self.next_after_relief(now)),
-        }?;
+        };
+        let Some(job) = job else {
+            if self.health.is_catching_up() && self.windows.iter().all(Window::is_paid) {
+                self.health.caught_up();
+            }
+            return None;
+        };
         self.in_flight += 1;
         self.health.sent(job.at);
         Some(Job { probe, ..job })

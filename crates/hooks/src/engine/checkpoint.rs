@@ -2,8 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
 };
 
 use bytes::Bytes;
@@ -16,13 +15,11 @@ use super::{
     asides::{Aside, Asides, Phase},
     health::Health,
     rooms::Rooms,
+    switches::SwitchLog,
     types::{DeliveryId, EventPos, Policy, Settlement, Ticket, Totals},
     window::Window,
 };
-use crate::{
-    plan::Switches,
-    rows::{CursorRow, ExceptionRow},
-};
+use crate::rows::{CursorRow, ExceptionRow};
 
 /// What there is to write about a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,10 +83,12 @@ impl Engine {
 
     fn restore_aside(&mut self, id: DeliveryId, row: &ExceptionRow, now: u64) {
         let since = self.active(now).saturating_sub(row.failing_ms);
-        // A clock that has been set back since must not make it wait for longer than any failure does.
-        let longest = crate::retry::millis(self.policy.retry.max);
-        let retry_at = row.retry_at.min(now + longest + longest / 4);
-        self.asides.insert(id, Aside { since, retry_at, ..Aside::from_row(row) });
+        self.asides.insert(id, Aside { since, ..Aside::from_row(row) });
+        // Written by a process whose clock was ahead of ours, it must not wait for that time.
+        let retry_at = row.retry_at.min(now.saturating_add(self.policy.retry.wait_max_ms()));
+        if let Some(aside) = self.asides.get_mut(id) {
+            aside.retry_at = retry_at;
+        }
         self.timers.push(Reverse((retry_at, Ticket::Aside(id))));
     }
 
@@ -173,8 +172,7 @@ fn window_of(start: &ShardStart) -> Window {
         expired: row.expired,
         skipped: row.skipped,
     };
-    let switches: VecDeque<_> =
-        row.switches.iter().map(|switches| (Lsn(switches.from), Arc::new(Switches::from_row(switches)))).collect();
+    let switches = SwitchLog::from_rows(&row.switches, row.switched_at);
     let set_aside = start.set_aside.len() as u64;
     Window::new(Lsn(row.begun), Lsn(row.next), Lsn(row.counted), totals, set_aside, switches)
 }
@@ -190,7 +188,8 @@ fn cursor_row(window: &Window) -> CursorRow {
         expired: totals.expired,
         skipped: totals.skipped,
         begun: window.begun.0,
-        switches: window.switches.iter().map(|(from, switches)| switches.to_row(*from)).collect(),
+        switches: window.switches.to_rows(),
+        switched_at: window.switches.switched_at(),
     }
 }
 

@@ -128,6 +128,12 @@ impl Health {
         true
     }
 
+    /// Nothing waits and nothing is in flight: whatever the outage left is delivered. The times of events alone would not
+    /// tell when the time of day was set back meanwhile.
+    pub(crate) fn caught_up(&mut self) {
+        self.catch_up = None;
+    }
+
     /// A probe was handed out but never tried, or told nothing.
     pub(crate) fn probe_untried(&mut self) {
         if let Some(paused) = &mut self.paused {

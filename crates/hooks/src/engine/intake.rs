@@ -32,24 +32,25 @@ impl Engine {
         Wakes { ready: self.ready_len(), space: None, keeper: true }
     }
 
-    /// From the next record counted on, `switches` say what is owed.
-    pub fn switch(&mut self, switches: &Arc<Switches>) {
-        for window in &mut self.windows {
-            if window.switches.back().is_some_and(|(_, last)| last == switches) {
-                continue;
+    /// Takes over what was switched on since which time ([`Switches::timeline`]): for records that were not counted yet.
+    pub fn switch(&mut self, timeline: &[(u64, Arc<Switches>)]) {
+        for (window, dirty) in self.windows.iter_mut().zip(&mut self.dirty) {
+            if window.switches.follow(timeline, window.counted) {
+                *dirty = Dirty::Settled;
             }
-            if window.switches.back().is_some_and(|(from, _)| *from == window.counted) {
-                window.switches.pop_back();
-            }
-            window.switches.push_back((window.counted, switches.clone()));
         }
-        self.dirty.iter_mut().for_each(|dirty| *dirty = Dirty::Settled);
     }
 
-    /// What was switched on at the records of a shard that are still to be loaded.
-    pub fn switches(&self, shard: u16) -> History {
-        let window = self.windows.get(usize::from(shard));
-        History(window.map(|window| window.switches.iter().cloned().collect()).unwrap_or_default())
+    /// What was switched on at these records of a shard, which were read in this order.
+    pub fn switches(&mut self, shard: u16, records: impl Iterator<Item = (Lsn, u64)> + Clone) -> History {
+        let Some(window) = self.windows.get_mut(usize::from(shard)) else { return History::default() };
+        window.switches.reach(records);
+        window.switches.history()
+    }
+
+    /// What was switched on at the records that were read.
+    pub fn switches_so_far(&self, shard: u16) -> History {
+        self.windows.get(usize::from(shard)).map(|window| window.switches.history()).unwrap_or_default()
     }
 
     /// Where to read on: the next record to load, the next to count, and whether there is space to load. Without space

@@ -15,6 +15,7 @@ mod health;
 mod intake;
 mod order;
 mod rooms;
+mod switches;
 mod types;
 mod window;
 

@@ -12,12 +12,13 @@
 //! rooms of its shard to its own pace. A delivery that fails is set aside before that happens; one that is merely slow is not.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use roomhook_log::Lsn;
 
-use super::types::{Content, EventPos, Failed, Limits, Settlement, Totals};
-use crate::plan::Switches;
+use super::{
+    switches::SwitchLog,
+    types::{Content, EventPos, Failed, Limits, Settlement, Totals},
+};
 
 /// One loaded delivery.
 #[derive(Debug)]
@@ -71,21 +72,14 @@ pub(crate) struct Window {
     pub(crate) live: Totals,
     /// The numbers as a restart from the cursor would need them; `acknowledged` as of `counted`.
     pub(crate) at_cursor: Totals,
-    /// What was switched on from which record on, oldest first; never empty.
-    pub(crate) switches: VecDeque<(Lsn, Arc<Switches>)>,
+    /// What was switched on from which record on.
+    pub(crate) switches: SwitchLog,
     /// The reader was told that there is no space and waits to be woken.
     pub(crate) full: bool,
 }
 
 impl Window {
-    pub(crate) fn new(
-        begun: Lsn,
-        cursor: Lsn,
-        counted: Lsn,
-        totals: Totals,
-        asides: u64,
-        switches: VecDeque<(Lsn, Arc<Switches>)>,
-    ) -> Self {
+    pub(crate) fn new(begun: Lsn, cursor: Lsn, counted: Lsn, totals: Totals, asides: u64, switches: SwitchLog) -> Self {
         Self {
             slots: VecDeque::new(),
             base: 1,
@@ -123,6 +117,11 @@ impl Window {
         self.open < share(limits.open_max)
             && self.bytes < share(limits.bytes_max)
             && self.slots.len() < share(limits.span_max)
+    }
+
+    /// Nothing of what is known to be owed waits here or in the log.
+    pub(crate) fn is_paid(&self) -> bool {
+        self.open == 0 && self.unloaded == 0
     }
 
     pub(crate) fn push(&mut self, slot: Slot) -> u64 {
@@ -189,9 +188,7 @@ impl Window {
             }
         }
         let cursor = self.cursor();
-        while self.switches.get(1).is_some_and(|(from, _)| *from <= cursor) {
-            self.switches.pop_front();
-        }
+        self.switches.pass(cursor);
         passed
     }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use roomhook_room::{Draft, RoomKey};
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
-use super::moderator::Core;
+use super::moderator::{About, Core};
 use crate::settings::Letter;
 
 pub(super) enum Errand {
     /// Ask, record, do not act.
-    Watch { room: RoomKey, draft: Box<Draft> },
+    Watch { room: RoomKey, room_type: String, draft: Box<Draft> },
     /// `Group.CallbackSendMsgException`.
     Report(Letter),
 }
@@ -34,10 +34,10 @@ pub(super) async fn run(core: Arc<Core>, mut waiting: mpsc::Receiver<Errand>, at
 
 async fn one(core: Arc<Core>, errand: Errand) {
     match errand {
-        Errand::Watch { room, draft } => {
+        Errand::Watch { room, room_type, draft } => {
             let live = core.live();
             let until = Instant::now() + core.wait_max();
-            core.ask(&live, &room, &draft, until, true).await;
+            core.ask(&live, &About { room: &room, room_type: &room_type, draft: &draft }, until, true).await;
         }
         Errand::Report(letter) => core.report(letter).await,
     }

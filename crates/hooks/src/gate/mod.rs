@@ -164,6 +164,11 @@ impl Gate {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Whether messages of this room are asked about or reported at all. Cheap: a look into a table.
+    pub fn is_on(&self, room: &RoomKey) -> bool {
+        self.moderator(room).is_some()
+    }
+
     /// Puts a message in the line of its sender and waits until those before it have gone on. `None`: messages of this
     /// room are not moderated. Hold the [`Turn`] until the message is where its order is fixed.
     ///
@@ -207,7 +212,9 @@ impl Gate {
         if is_current(&table) {
             return table;
         }
-        let table = Arc::new(table.after(inner.endpoints.borrow().clone(), &inner.world));
+        // On a line of its own: making a table must not hold up who changes the directory.
+        let endpoints = inner.endpoints.borrow().clone();
+        let table = Arc::new(table.after(endpoints, &inner.world));
         inner.table.store(table.clone());
         table
     }
@@ -250,16 +257,16 @@ impl fmt::Debug for Turn {
 }
 
 impl Turn {
-    /// Asks about the message. Never fails: what goes wrong becomes a decision by the endpoint's failure policy.
+    /// Asks about the message. `room_type` becomes `Type`. Never fails: what goes wrong becomes a decision by the endpoint's failure policy.
     ///
     /// Takes [`Config::wait_max`] and [`Config::timeout`] at most. Cancel safe: the question is dropped.
-    pub async fn ask(&mut self, draft: &Draft) -> Decision {
+    pub async fn ask(&mut self, room_type: &str, draft: &Draft) -> Decision {
         match &self.place {
             Ok(None) => {
-                self.moderator.watch(&self.room, draft);
+                self.moderator.watch(&self.room, room_type, draft);
                 Decision::Allow
             }
-            Ok(Some(_)) => self.moderator.ask(&self.room, draft, self.until).await,
+            Ok(Some(_)) => self.moderator.ask(&self.room, room_type, draft, self.until).await,
             Err(Stuck::BySender) => {
                 let info = "too many messages of this sender wait for moderation, slow down";
                 Decision::Refuse { code: codes::TOO_MANY_REQUESTS, info: info.into() }

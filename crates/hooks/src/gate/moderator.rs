@@ -30,7 +30,7 @@ use crate::{
     settings::{Letter, Settings},
 };
 
-/// `Type` in bodies: every room is a live room.
+/// `Type` of rooms whose type nobody looked up: a message that could not be sent may name a room that is none.
 const GROUP_TYPE: &str = "Live";
 
 /// Whether an endpoint has anything to do with the gate.
@@ -57,6 +57,14 @@ pub(super) struct Core {
     idle: Mutex<Vec<Box<dyn Channel>>>,
     ring: Mutex<Ring>,
     pub(super) metrics: AppMetrics,
+}
+
+/// What is asked about.
+#[derive(Clone, Copy)]
+pub(super) struct About<'a> {
+    pub(super) room: &'a RoomKey,
+    pub(super) room_type: &'a str,
+    pub(super) draft: &'a Draft,
 }
 
 /// What the endpoint's settings say now.
@@ -161,14 +169,14 @@ impl Moderator {
     }
 
     /// Asks, and acts by the answer. `until`: how long it may wait for a connection.
-    pub(super) async fn ask(&self, room: &RoomKey, draft: &Draft, until: Instant) -> Decision {
+    pub(super) async fn ask(&self, room: &RoomKey, room_type: &str, draft: &Draft, until: Instant) -> Decision {
         let live = self.core.live.load_full();
-        self.core.ask(&live, room, draft, until, false).await
+        self.core.ask(&live, &About { room, room_type, draft }, until, false).await
     }
 
     /// Asks in shadow mode, at some time soon.
-    pub(super) fn watch(&self, room: &RoomKey, draft: &Draft) {
-        self.run(|| Errand::Watch { room: room.clone(), draft: Box::new(draft.clone()) });
+    pub(super) fn watch(&self, room: &RoomKey, room_type: &str, draft: &Draft) {
+        self.run(|| Errand::Watch { room: room.clone(), room_type: room_type.into(), draft: Box::new(draft.clone()) });
     }
 
     /// Gives up on a message without having asked.
@@ -239,21 +247,15 @@ impl Core {
     }
 
     /// Asks and says what becomes of the message (in shadow mode: what would have).
-    pub(super) async fn ask(
-        &self,
-        live: &Live,
-        room: &RoomKey,
-        draft: &Draft,
-        until: Instant,
-        shadow: bool,
-    ) -> Decision {
+    pub(super) async fn ask(&self, live: &Live, about: &About<'_>, until: Instant, shadow: bool) -> Decision {
         let started = Instant::now();
-        let result = self.question(live, room, draft, until).await;
+        let result = self.question(live, about, until).await;
         self.metrics.seconds.observe(started.elapsed().as_secs_f64());
-        self.settle(live, room, draft, started, result, shadow)
+        self.settle(live, about.room, about.draft, started, result, shadow)
     }
 
-    async fn question(&self, live: &Live, room: &RoomKey, draft: &Draft, until: Instant) -> Result<Judged, Failure> {
+    async fn question(&self, live: &Live, about: &About<'_>, until: Instant) -> Result<Judged, Failure> {
+        let About { room, room_type, draft } = *about;
         let permit = tokio::time::timeout_at(until, live.permits.acquire()).await;
         let Ok(Ok(_permit)) = permit else { return Err(Failure::Overloaded) };
         let at = self.now();
@@ -261,7 +263,7 @@ impl Core {
         let mut body = Vec::new();
         BeforeSendMsg {
             group_id: room.room.as_str(),
-            group_type: GROUP_TYPE,
+            group_type: room_type,
             from_account: draft.from.as_str(),
             operator_account: draft.operator.as_str(),
             random: draft.random,

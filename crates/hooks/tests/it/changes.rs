@@ -208,7 +208,8 @@ async fn a_failed_append_never_fires() {
     let key = RoomKey { app: APP, room: RoomId::new("r").expect("room") };
     let shard = u16::try_from(key.stable_hash() % u64::from(world.shards)).expect("shard");
     world.log.fail_next_append(LogId(shard), Fault::Full);
-    let message = roomhook_room::Message { seq: MsgSeq(1), at: now(), draft: crate::world::draft("lost") };
+    let draft = crate::world::draft("lost");
+    let message = roomhook_room::Message { seq: MsgSeq(1), at: now(), room_type: String::new(), draft };
     let refused = world.append("r", &[Event::MessageSent(message)]).await;
     assert!(matches!(refused, Err(AppendError::Full(_))));
     world.say("r", "kept").await;

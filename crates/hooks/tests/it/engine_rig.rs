@@ -65,7 +65,7 @@ impl Rig {
             rows.push(BTreeMap::from([(names.cursor(), cursor.to_bytes())]));
         }
         let mut engine = Engine::new(names.clone(), policy.clone(), starts(&names, &rows), 1, 0);
-        engine.switch(&Arc::new(switches));
+        engine.switch(&[(0, Arc::new(switches))]);
         let logs = vec![Vec::new(); usize::from(SHARDS)];
         let first = vec![1; usize::from(SHARDS)];
         Self { engine, now: 0, policy, names, logs, first, rows, seqs: BTreeMap::new() }

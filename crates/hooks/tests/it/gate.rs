@@ -47,7 +47,7 @@ impl Door {
     async fn decide(&self, draft: &Draft) -> Option<Decision> {
         let room = room(APP, "room-7");
         let mut turn = self.gate.line_up(&room, &draft.from).await?;
-        Some(turn.ask(draft).await)
+        Some(turn.ask("AVChatRoom", draft).await)
     }
 
     fn metric(&self, line: &str) -> String {
@@ -104,7 +104,7 @@ async fn the_question_is_the_documented_one_and_signed_like_every_webhook() {
     let expected = json!({
         "CallbackCommand": BEFORE_SEND,
         "GroupId": "room-7",
-        "Type": "Live",
+        "Type": "AVChatRoom",
         "From_Account": "ana_k",
         "Operator_Account": "ana_k",
         "Random": 2_874_610_953_u32,
@@ -243,7 +243,7 @@ async fn a_sender_is_asked_about_and_goes_on_in_order_however_the_answers_come()
                 let draft = Draft { from: user(name), ..draft(&number.to_string()) };
                 let room = room(APP, if number % 2 == 0 { "room-7" } else { "room-8" });
                 let mut turn = door.gate.line_up(&room, &draft.from).await.expect("moderated");
-                assert_eq!(turn.ask(&draft).await, Decision::Allow);
+                assert_eq!(turn.ask("Live", &draft).await, Decision::Allow);
                 appended.lock().expect("appended").push((name, number));
                 drop(turn);
             });
@@ -279,7 +279,7 @@ async fn a_moderator_that_never_answers_holds_up_nobody_elses_app() {
         waiting.spawn(async move {
             let draft = Draft { from: user(&format!("u{number}")), ..draft("hello?") };
             let mut turn = door.gate.line_up(&room(stuck, "r"), &draft.from).await.expect("moderated");
-            turn.ask(&draft).await
+            turn.ask("Live", &draft).await
         });
     }
     while door.metric(r#"roomhook_gate_questions_in_flight{app="1"}"#) != "64" {
@@ -294,7 +294,7 @@ async fn a_moderator_that_never_answers_holds_up_nobody_elses_app() {
     for number in 0..100 {
         let draft = Draft { from: user("bo77"), ..draft(&number.to_string()) };
         let mut turn = door.gate.line_up(&room(healthy, "r"), &draft.from).await.expect("moderated");
-        assert_eq!(turn.ask(&draft).await, Decision::Allow);
+        assert_eq!(turn.ask("Live", &draft).await, Decision::Allow);
     }
     assert_eq!(door.metric(r#"roomhook_gate_questions_in_flight{app="1"}"#), "64", "still hanging");
     assert_eq!(door.metric(r#"roomhook_gate_waiting_messages{app="1"}"#), "500");

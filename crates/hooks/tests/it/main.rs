@@ -11,5 +11,6 @@ mod misbehaving;
 mod receiver;
 mod simulated;
 mod stories;
+mod switches;
 mod tls;
 mod world;

@@ -395,3 +395,20 @@ fn what_retention_cut_off_is_expired_and_the_numbers_add_up() {
     assert_eq!(totals.expired, 1_000 - sent);
     assert!(sent >= 500, "{sent}");
 }
+
+#[test]
+fn a_retry_written_by_a_clock_far_ahead_is_not_waited_for() {
+    let mut rig = Rig::new(policy());
+    (rig.now, rig.policy.hold_ms) = (1_000_000_000, 0);
+    rig.configure(rig.policy.clone());
+    rig.say("a");
+    rig.say("b");
+    let poison = |job: &_| if told(job).starts_with("a1") { failed() } else { ACK };
+    rig.drain(poison);
+    rig.checkpoint();
+    assert_eq!(rig.summary().set_aside, 1);
+    rig.now = 5_000;
+    rig.crash();
+    rig.wait(2 * 3_600_000);
+    assert_eq!(rig.drain(|_| ACK), ["a1#2"]);
+}

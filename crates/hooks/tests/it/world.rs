@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -58,6 +61,8 @@ pub(crate) struct World {
     seqs: HashMap<String, u64>,
     endpoints: watch::Sender<Arc<Vec<Arc<Endpoint>>>>,
     hooks: Option<Hooks>,
+    /// Milliseconds by which the server's time of day is off.
+    pub(crate) clock_off: Arc<AtomicI64>,
     pub(crate) registry: Registry,
 }
 
@@ -89,19 +94,22 @@ impl World {
             seqs: HashMap::new(),
             endpoints,
             hooks: None,
+            clock_off: Arc::default(),
             registry: Registry::default(),
         }
     }
 
     pub(crate) fn start(&mut self) {
         self.registry = Registry::default();
+        let off = self.clock_off.clone();
+        let clock = move || UnixMillis(now().0.saturating_add_signed(off.load(Ordering::Acquire)));
         let hooks = roomhook_hooks::start(
             self.log.clone(),
             self.log.clone(),
             self.shards,
             self.endpoints.subscribe(),
             self.config.clone(),
-            Arc::new(now),
+            Arc::new(clock),
             &mut self.registry,
         );
         self.hooks = Some(hooks);
@@ -142,16 +150,35 @@ impl World {
         let seq = self.seqs.get(room).copied().unwrap_or(0) + 1;
         let mut draft = draft(text);
         change(&mut draft);
-        let event = Event::MessageSent(Message { seq: MsgSeq(seq), at: now(), draft });
+        let event = Event::MessageSent(Message { seq: MsgSeq(seq), at: now(), room_type: String::new(), draft });
         self.append(room, &[event]).await.expect("append");
         self.seqs.insert(room.into(), seq);
         seq
     }
 
+    /// Appends a message that was sent at a time in a room of a type.
+    pub(crate) async fn say_at(&mut self, room: &str, at: UnixMillis, room_type: &str) -> u64 {
+        let seq = self.seqs.get(room).copied().unwrap_or(0) + 1;
+        let room_type = room_type.to_owned();
+        let event = Event::MessageSent(Message { seq: MsgSeq(seq), at, room_type, draft: draft("x") });
+        self.append_at(room, at, &[event]).await.expect("append");
+        self.seqs.insert(room.into(), seq);
+        seq
+    }
+
     pub(crate) async fn append(&mut self, room: &str, events: &[Event]) -> Result<(), roomhook_log::AppendError> {
+        self.append_at(room, now(), events).await
+    }
+
+    async fn append_at(
+        &mut self,
+        room: &str,
+        at: UnixMillis,
+        events: &[Event],
+    ) -> Result<(), roomhook_log::AppendError> {
         let key = RoomKey { app: APP, room: RoomId::new(room).expect("room id") };
         let shard = usize::try_from(key.stable_hash() % u64::from(self.shards)).expect("shard");
-        let record = NewRecord { key: Key(key.to_bytes()), at_ms: now().0, payload: encode_record(events) };
+        let record = NewRecord { key: Key(key.to_bytes()), at_ms: at.0, payload: encode_record(events) };
         self.log.append(&mut self.claims[shard], vec![record], Vec::new()).await.map(|_| ())
     }
 }

@@ -61,7 +61,7 @@ impl TryFrom<wire::Event> for Event {
 
 impl From<&Message> for wire::MessageSent {
     fn from(message: &Message) -> Self {
-        let Message { seq, at, draft } = message;
+        let Message { seq, at, room_type, draft } = message;
         let Draft { from, operator, origin, random, dedup, msg_id, priority, body, custom_data, forbid_after_hook } =
             draft;
         let (client_ip4, ip6) = match origin.client_ip {
@@ -91,6 +91,7 @@ impl From<&Message> for wire::MessageSent {
             forbid_after_hook: *forbid_after_hook,
             client_ip6_high: (ip6 >> 64) as u64,
             client_ip6_low: ip6 as u64,
+            room_type: room_type.clone(),
         }
     }
 }
@@ -128,7 +129,7 @@ impl TryFrom<wire::MessageSent> for Message {
             custom_data: sent.custom_data,
             forbid_after_hook: sent.forbid_after_hook,
         };
-        Ok(Self { seq: MsgSeq(sent.seq), at: UnixMillis(sent.at_ms), draft })
+        Ok(Self { seq: MsgSeq(sent.seq), at: UnixMillis(sent.at_ms), room_type: sent.room_type, draft })
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{CodecError, encode_versioned, versioned, wire};
 use crate::{
-    endpoint::{Endpoint, EndpointId, GateFailure, Order, RetryProfile, Start, Token},
+    endpoint::{Endpoint, EndpointId, GateFailure, Order, PastSwitches, RetryProfile, Start, Token},
     ids::{AppId, UnixMillis},
 };
 
@@ -49,6 +49,7 @@ impl From<&Endpoint> for wire::Endpoint {
             start,
             generation,
             created_at,
+            past,
         } = endpoint.clone();
         let (start, start_ms) = match start {
             Start::Tail => (0, 0),
@@ -89,7 +90,22 @@ impl From<&Endpoint> for wire::Endpoint {
                 GateFailure::Drop => 1,
             }),
             gate_shadow,
+            past: past.into_iter().map(wire::PastSwitches::from).collect(),
         }
+    }
+}
+
+impl From<PastSwitches> for wire::PastSwitches {
+    fn from(past: PastSwitches) -> Self {
+        let PastSwitches { until, has_url, commands, room_prefix } = past;
+        Self { until_ms: until.0, has_url, commands, room_prefix }
+    }
+}
+
+impl From<wire::PastSwitches> for PastSwitches {
+    fn from(past: wire::PastSwitches) -> Self {
+        let wire::PastSwitches { until_ms, has_url, commands, room_prefix } = past;
+        Self { until: UnixMillis(until_ms), has_url, commands, room_prefix }
     }
 }
 
@@ -145,6 +161,7 @@ impl TryFrom<wire::Endpoint> for Endpoint {
             start,
             generation: endpoint.generation,
             created_at: UnixMillis(endpoint.created_at_ms),
+            past: endpoint.past.into_iter().map(PastSwitches::from).collect(),
         })
     }
 }

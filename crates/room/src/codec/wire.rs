@@ -19,6 +19,7 @@ pub(super) struct Event {
 }
 
 #[derive(Clone, PartialEq, Oneof)]
+#[expect(clippy::large_enum_variant, reason = "nearly all events are messages; a box would cost each an allocation")]
 pub(super) enum EventKind {
     #[prost(message, tag = "1")]
     RoomCreated(Box<RoomCreated>),
@@ -91,6 +92,9 @@ pub(super) struct MessageSent {
     pub(super) client_ip6_high: u64,
     #[prost(fixed64, tag = "17")]
     pub(super) client_ip6_low: u64,
+    /// Empty for `Live`.
+    #[prost(string, tag = "18")]
+    pub(super) room_type: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -234,6 +238,20 @@ pub(super) struct Endpoint {
     pub(super) gate_failure: Option<u32>,
     #[prost(bool, optional, tag = "23")]
     pub(super) gate_shadow: Option<bool>,
+    #[prost(message, repeated, tag = "24")]
+    pub(super) past: Vec<PastSwitches>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct PastSwitches {
+    #[prost(uint64, tag = "1")]
+    pub(super) until_ms: u64,
+    #[prost(bool, tag = "2")]
+    pub(super) has_url: bool,
+    #[prost(string, repeated, tag = "3")]
+    pub(super) commands: Vec<String>,
+    #[prost(string, tag = "4")]
+    pub(super) room_prefix: String,
 }
 
 #[derive(Clone, PartialEq, Message)]

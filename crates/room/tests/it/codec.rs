@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use roomhook_room::{
     AppId, CodecError, Draft, Endpoint, EndpointId, Event, GateFailure, Incarnation, Message, MsgId, MsgSeq, Order,
-    Origin, Platform, Priority, RetryProfile, Room, RoomInfo, Start, Statistic, Token, UnixMillis, UserId,
-    decode_directory_record, decode_record, encode_record, encode_record_into,
+    Origin, PastSwitches, Platform, Priority, RetryProfile, Room, RoomInfo, Start, Statistic, Token, UnixMillis,
+    UserId, decode_directory_record, decode_record, encode_record, encode_record_into,
 };
 
 use crate::world::{draft, info, user};
@@ -55,14 +55,15 @@ fn message() -> impl Strategy<Value = Message> {
     let priority = prop::sample::select(vec![Priority::Low, Priority::Normal, Priority::High]);
     let bytes = || any::<Vec<u8>>().prop_map(Bytes::from);
     let msg_id = any::<(u64, u64, u32)>().prop_map(|(account, secs, random)| MsgId { account, secs, random });
-    let ids = (user_id(), user_id(), any::<bool>());
+    let room_type = prop_oneof![Just(String::new()), "[A-Za-z]{1,12}"];
+    let ids = (user_id(), user_id(), any::<bool>(), room_type);
     (ids, origin, any::<(u64, u64, u32, bool, bool)>(), msg_id, priority, bytes(), bytes()).prop_map(
-        |((from, operator, same), origin, numbers, msg_id, priority, body, custom_data)| {
+        |((from, operator, same, room_type), origin, numbers, msg_id, priority, body, custom_data)| {
             let (seq, at, random, dedup, forbid_after_hook) = numbers;
             let operator = if same { from.clone() } else { operator };
             let draft =
                 Draft { from, operator, origin, random, dedup, msg_id, priority, body, custom_data, forbid_after_hook };
-            Message { seq: MsgSeq(seq), at: UnixMillis(at), draft }
+            Message { seq: MsgSeq(seq), at: UnixMillis(at), room_type, draft }
         },
     )
 }
@@ -123,7 +124,12 @@ proptest! {
 #[test]
 fn bodies_are_slices_of_the_record() {
     let body = "x".repeat(1000);
-    let event = Event::MessageSent(Message { seq: MsgSeq(1), at: UnixMillis(5), draft: draft("bob", 1, &body) });
+    let event = Event::MessageSent(Message {
+        seq: MsgSeq(1),
+        at: UnixMillis(5),
+        room_type: String::new(),
+        draft: draft("bob", 1, &body),
+    });
     let record = encode_record(&[event]);
     let [Event::MessageSent(message)] = &decode_record(&record).unwrap()[..] else { panic!("one message") };
     let (record, body) = (record.as_ptr_range(), message.draft.body.as_ptr_range());
@@ -134,7 +140,12 @@ fn bodies_are_slices_of_the_record() {
 fn records_of_a_batch_share_one_buffer() {
     let mut buffer = BytesMut::with_capacity(4096);
     let start = buffer.as_ptr();
-    let event = Event::MessageSent(Message { seq: MsgSeq(1), at: UnixMillis(5), draft: draft("bob", 1, "[]") });
+    let event = Event::MessageSent(Message {
+        seq: MsgSeq(1),
+        at: UnixMillis(5),
+        room_type: String::new(),
+        draft: draft("bob", 1, "[]"),
+    });
     let records = [&event, &event].map(|event| encode_record_into(std::slice::from_ref(event), &mut buffer));
     assert_eq!(records[0].as_ptr(), start);
     assert_eq!(records[1].as_ptr(), start.wrapping_add(records[0].len()));
@@ -160,7 +171,8 @@ fn records_of_version_1_stay_readable() {
         incarnation: Incarnation::from_random(42),
         info: info("ann"),
     };
-    let message = Message { seq: MsgSeq(1), at: UnixMillis(1_700_000_000_123), draft: draft("bob", 7, "[]") };
+    let draft = draft("bob", 7, "[]");
+    let message = Message { seq: MsgSeq(1), at: UnixMillis(1_700_000_000_123), room_type: String::new(), draft };
     let hex = include_str!("../fixtures/record_v1.hex");
     let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
     let record: Vec<u8> = digits.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
@@ -192,7 +204,33 @@ fn an_endpoint_survives_with_all_its_fields() {
         start: Start::Time(12),
         generation: 4,
         created_at: UnixMillis(77),
+        past: vec![PastSwitches {
+            until: UnixMillis(78),
+            has_url: true,
+            commands: vec!["Group.CallbackBeforeSendMsg".into()],
+            room_prefix: "old-".into(),
+        }],
     };
     assert_eq!(Endpoint::decode(&endpoint.encode()).unwrap(), endpoint);
     assert!(!format!("{endpoint:?}").contains("secret\""), "secrets stay out of logs");
+}
+
+#[test]
+fn messages_tell_the_type_of_their_room_and_live_rooms_cost_nothing() {
+    let sent = |room_type: &str| {
+        let mut world = crate::world::World::new();
+        let mut create = crate::world::create("ann", 1);
+        if let roomhook_room::Command::Create(create) = &mut create {
+            create.info.room_type = room_type.into();
+        }
+        world.run(create).unwrap();
+        world.run(roomhook_room::Command::Send(draft("bob", 7, "[]"))).unwrap();
+        let record = encode_record(&world.past[1..]);
+        let [Event::MessageSent(message)] = &decode_record(&record).unwrap()[..] else { panic!("one message") };
+        (message.room_type().to_owned(), record.len())
+    };
+    let (live, live_len) = sent("Live");
+    let (chat, chat_len) = sent("AVChatRoom");
+    assert_eq!((live.as_str(), chat.as_str()), ("Live", "AVChatRoom"));
+    assert_eq!(chat_len, live_len + "AVChatRoom".len() + 3);
 }

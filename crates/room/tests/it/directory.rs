@@ -64,6 +64,29 @@ fn an_endpoint_made_again_is_another_generation() {
 }
 
 #[test]
+fn an_endpoint_remembers_what_was_switched_on_until_when() {
+    let mut state = State::default();
+    let id = EndpointId(EndpointId::DEFAULT.into());
+    let mut put = |at: u64, url: &str, commands: &[&str]| {
+        let commands = commands.iter().map(ToString::to_string).collect();
+        let endpoint = Endpoint { commands, ..endpoint(url) };
+        decide(&state, Command::PutEndpoint(Box::new(endpoint)), UnixMillis(at))
+            .iter()
+            .for_each(|event| fold(&mut state, event));
+        let past = &state.endpoint(APP, &id).unwrap().past;
+        past.iter().map(|past| (past.until.0, past.has_url, past.commands.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(put(10, "http://a/", &["A"]), []);
+    assert_eq!(put(20, "http://b/", &["A"]), [], "another URL owes the same");
+    assert_eq!(put(30, "http://b/", &["A", "B"]), [(31, true, 1)]);
+    assert_eq!(put(40, "", &["A", "B"]), [(31, true, 1), (41, true, 2)]);
+    let many: Vec<u64> =
+        (0..20).flat_map(|at| put(100 + at, "http://a/", &["A"; 3][..at as usize % 2])).map(|past| past.0).collect();
+    assert!(many.len() > Endpoint::PAST_MAX);
+    assert_eq!(state.endpoint(APP, &id).unwrap().past.len(), Endpoint::PAST_MAX, "bounded");
+}
+
+#[test]
 fn the_newest_row_of_each_thing_is_the_state() {
     let mut state = State::default();
     let mut rows = std::collections::BTreeMap::<Bytes, Bytes>::new();

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use roomhook_edge::{apps::App, auth::CacheLimits, listener, rest};
+use roomhook_edge::{apps::App, auth::CacheLimits, listener, realtime, rest};
 use roomhook_protocol::message;
 use roomhook_room::{AppId, Facts, Order, UnixMillis, UserId};
 
@@ -147,6 +147,34 @@ pub(super) fn rest(config: &Config) -> rest::Config {
     rest::Config { body: rest::BodyLimits { bytes_max: bytes(config.limits.body_max), ..default.body }, ..default }
 }
 
+pub(crate) fn realtime(config: &Config) -> realtime::Config {
+    let (own, default) = (&config.realtime, realtime::Config::default());
+    realtime::Config {
+        origins: own.origins.clone(),
+        write_delay: own.write_delay.0,
+        connections_max: config.limits.connections_max as usize,
+        connections_per_user_max: own.connections_per_user_max as usize,
+        connects_per_s: own.connects_per_s,
+        rooms_per_connection_max: own.rooms_per_connection_max as usize,
+        commands_per_s: own.commands_per_s,
+        commands_burst: own.commands_per_s.saturating_mul(3),
+        frame_limits: roomhook_centrifuge::Limits { frame_bytes_max: bytes(own.frame_max), ..default.frame_limits },
+        outbox_bytes_max: bytes(own.outbox_max),
+        // A reply that filled the outbox would get its reader closed for being slow.
+        reply_bytes_max: default.reply_bytes_max.min(bytes(own.outbox_max) / 2),
+        ring_messages_max: own.ring_messages_max as usize,
+        reply_messages_max: own.recovery_messages_max as usize,
+        ping_every: own.ping_every.0,
+        pong_within: own.pong_within.0,
+        presence_members_max: own.presence_members_max as usize,
+        join_leave_members_max: own.join_leave_members_max as usize,
+        // Clients say goodbye within the time to stop.
+        close_timeout: default.close_timeout.min(config.server.shutdown_deadline.0 / 5),
+        shutdown_spread: default.shutdown_spread.min(config.server.shutdown_deadline.0 / 10),
+        ..default
+    }
+}
+
 fn bytes(size: crate::config::Size) -> usize {
     usize::try_from(size.0).unwrap_or(usize::MAX)
 }
@@ -206,6 +234,21 @@ mod tests {
         shadow = true
         [admin]
         token = "sixteen-or-more-characters"
+        [realtime]
+        origins = ["https://app.example"]
+        connections_per_user_max = 18
+        connects_per_s = 19
+        rooms_per_connection_max = 20
+        commands_per_s = 21
+        frame_max = "22KiB"
+        outbox_max = "256KiB"
+        ring_messages_max = 23
+        recovery_messages_max = 24
+        write_delay = "25ms"
+        ping_every = "26s"
+        pong_within = "9s"
+        presence_members_max = 27
+        join_leave_members_max = 28
         [limits]
         body_max = "100KiB"
         connections_max = 13
@@ -263,6 +306,17 @@ mod tests {
         assert_eq!((gate.waiting_max, gate.sender_waiting_max, gate.limits.size_bytes_max), (22, 23, 2048));
         assert_eq!((gate.failure, gate.shadow), (roomhook_room::GateFailure::Drop, true));
         assert_eq!(config.admin.token.expose(), "sixteen-or-more-characters");
+
+        let clients = realtime(&config);
+        assert_eq!(clients.origins, ["https://app.example"]);
+        assert_eq!((clients.connections_max, clients.connections_per_user_max, clients.connects_per_s), (13, 18, 19));
+        assert_eq!((clients.rooms_per_connection_max, clients.commands_per_s), (20, 21));
+        assert_eq!((clients.frame_limits.frame_bytes_max, clients.outbox_bytes_max), (22 << 10, 256 << 10));
+        assert_eq!((clients.ring_messages_max, clients.reply_messages_max), (23, 24));
+        assert_eq!((clients.write_delay.as_millis(), clients.ping_every.as_secs()), (25, 26));
+        assert_eq!((clients.pong_within.as_secs(), clients.presence_members_max), (9, 27));
+        assert_eq!(clients.join_leave_members_max, 28);
+        assert_eq!(clients.check(), Ok(()));
 
         let shards = shards(&config);
         assert_eq!((shards.inbox_max, shards.rooms_cached_max, shards.facts.room_messages_per_s), (16, 17, 15));

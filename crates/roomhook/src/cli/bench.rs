@@ -1,14 +1,26 @@
 //! `roomhook bench`: load and measure a server that runs in another process.
 //!
-//! One file per bench; what they share: [`load`] (connections and pace), [`process`] (the server and its `/proc`),
-//! [`stats`] (latencies and reports).
+//! One file per bench; what they share: [`load`] (connections and pace), [`sending`] (messages over REST), [`subject`] and
+//! [`process`] (the server and its `/proc`), [`seats`] and [`readers`] (sockets in rooms), [`stats`] (latencies and
+//! reports). Two peers run as processes of their own, so that their cost is not the load's: [`raw`], [`hook_receiver`].
 
+mod connect;
+mod fanout;
+mod hook_receiver;
 pub(crate) mod load;
 pub(crate) mod process;
+mod raw;
+mod readers;
+mod seats;
 mod send;
+mod sending;
 mod stats;
+mod subject;
+mod webhook;
 
 use std::process::ExitCode;
+
+use crate::app::limits;
 
 /// Threads of the load, so that a small machine is shared about evenly with the server.
 pub(crate) const LOAD_THREADS: u16 = 2;
@@ -26,10 +38,23 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Bench {
     Send(send::Args),
+    Fanout(fanout::Args),
+    Connect(connect::Args),
+    Webhook(webhook::Args),
+    #[command(hide = true)]
+    RawWriter(raw::WriterArgs),
+    #[command(hide = true)]
+    HookReceiver(hook_receiver::Args),
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    limits::raise_open_files();
     match args.bench {
         Bench::Send(args) => send::run(args).await,
+        Bench::Fanout(args) => fanout::run(args).await,
+        Bench::Connect(args) => connect::run(args).await,
+        Bench::Webhook(args) => webhook::run(args).await,
+        Bench::RawWriter(args) => raw::write(args).await,
+        Bench::HookReceiver(args) => hook_receiver::run(args).await,
     }
 }

@@ -12,6 +12,7 @@ pub(crate) fn problems(config: &Config) -> Vec<Problem> {
     apps(config, &mut found);
     webhooks(config, &mut found);
     gate(config, &mut found);
+    realtime(config, &mut found);
     limits(config, &mut found);
     if !config.log.level.split(',').all(is_level) {
         found.push(Problem::new(
@@ -205,6 +206,29 @@ fn gate(config: &Config, found: &mut Vec<Problem>) {
         found.push(Problem::new(
             "admin.token",
             "is too easy to guess; write 16 or more characters of printable ASCII without spaces",
+        ));
+    }
+}
+
+fn realtime(config: &Config, found: &mut Vec<Problem>) {
+    let own = &config.realtime;
+    if let Err(error) = crate::app::realtime_settings(config).check() {
+        found.push(Problem::new("realtime", error.to_string()));
+    }
+    // Room for the envelope around a message, so that one too long is told so instead of being cut off.
+    if own.frame_max.0 < config.limits.message_max.0.saturating_mul(2) {
+        found.push(Problem::new(
+            "realtime.frame_max",
+            format!(
+                "is below twice limits.message_max ({}): clients would be cut instead of told; raise it",
+                config.limits.message_max
+            ),
+        ));
+    }
+    if own.outbox_max.0 < 64 << 10 {
+        found.push(Problem::new(
+            "realtime.outbox_max",
+            "is below \"64KiB\", so a busy room would cut everybody; raise it",
         ));
     }
 }

@@ -315,6 +315,19 @@ fn messages_are_replayed_to_another_url_and_pulled_by_cursor() {
     }
     assert_eq!(pulled, ["m1", "m2", "m3", "m4", "m5"]);
     assert!(operator.cli(&["events", "--after", "end"]).starts_with("next: --after "));
+
+    // A new endpoint that begins in the past, with a message.
+    let late = Backend::start();
+    let start = json!({ "at": "message", "room": "lobby", "msg_seq": 4 });
+    operator.must("PUT", &of("late", ""), Some(&json!({ "url": late.url(), "start": start })));
+    let heard = until("the past", || {
+        let heard = late.heard("Group.CallbackAfterSendMsg");
+        heard.contains(&"m5".to_owned()).then_some(heard)
+    });
+    assert!(heard.contains(&"m4".to_owned()), "{heard:?}");
+    let start = json!({ "at": "message", "room": "lobby", "msg_seq": 400 });
+    let refused = operator.code("PUT", &of("later", ""), Some(&json!({ "url": late.url(), "start": start })));
+    assert_eq!(refused, (404, "event_missing".to_owned()));
     server.stop();
 }
 
@@ -354,6 +367,7 @@ fn the_gate_decides_and_the_after_webhook_carries_what_it_made_of_the_message() 
                 "link" => answer = verdict(10_107, "no links here"),
                 "bad" => answer = verdict(1, ""),
                 "garbage" => return (200, "<html>".to_owned()),
+                "slow" => std::thread::sleep(std::time::Duration::from_millis(150)),
                 _ => {}
             }
         }
@@ -391,9 +405,18 @@ fn the_gate_decides_and_the_after_webhook_carries_what_it_made_of_the_message() 
         Some(heard).filter(|heard| heard.len() == 3)
     });
     assert_eq!(unsent, ["bad", "garbage", "link"]);
+    // The same message twice at once: the second waits for the first, and is its repeat.
+    let pair = std::thread::scope(|scope| {
+        let both = [(); 2].map(|()| scope.spawn(|| send(8, "slow")));
+        both.map(|sender| sender.join().expect("a sender"))
+    });
+    assert_eq!(pair, [(0, 4), (0, 4)]);
+    let asked = backend.heard("Group.CallbackBeforeSendMsg");
+    assert_eq!(asked.iter().filter(|text| *text == "slow").count(), 1, "{asked:?}");
+
     let questions = operator.must("GET", &format!("/apps/{SDKAPPID}/gate/questions"), None);
     let verdicts: Vec<&str> =
         questions["questions"].as_array().expect("questions").iter().filter_map(|q| q["verdict"].as_str()).collect();
-    assert_eq!(verdicts, ["failed", "refuse", "refuse", "discard", "replace", "allow"]);
+    assert_eq!(verdicts, ["allow", "failed", "refuse", "refuse", "discard", "replace", "allow"]);
     server.stop();
 }

@@ -11,8 +11,10 @@ fn the_demo_runs_and_all_matches() {
     let output = run(&["demo"]);
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     let told = text(&output.stdout);
-    assert_eq!(told.matches("<- Group.CallbackAfterSendMsg").count(), 4, "{told}");
-    assert!(told.contains("all matched: 4 messages, 4 webhooks"), "{told}");
+    assert_eq!(told.matches("<- Group.CallbackAfterSendMsg").count(), 6, "{told}");
+    assert_eq!(told.matches("<- clients ann and bob got it").count(), 6, "{told}");
+    assert!(told.contains("client bob (iOS) sent: acknowledged, MsgSeq 5"), "{told}");
+    assert!(told.contains("all matched: 6 messages, 6 webhooks"), "{told}");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! `serve`: configuration, start, stop, and the webhook that the configuration gives first.
 
-use std::{io::Write as _, net::TcpStream};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+};
 
 use serde_json::{Value, json};
 
@@ -45,6 +48,32 @@ fn an_idle_connection_does_not_hold_a_stop_up() {
     let began = std::time::Instant::now();
     server.stop();
     assert!(began.elapsed().as_secs() < 12, "within server.shutdown_deadline");
+}
+
+#[test]
+fn clients_come_in_where_rest_calls_do_and_a_stop_sends_them_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let more = "[realtime]\norigins = [\"https://here.example.com\"]\n";
+    let server = Server::start(folder.path(), more);
+    let upgrade = |origin: &str| {
+        let mut stream = TcpStream::connect(server.listen).expect("connect");
+        write!(
+            stream,
+            "GET /connection/websocket HTTP/1.1\r\nHost: t\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+             Origin: {origin}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        .expect("ask for an upgrade");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).expect("an answer");
+        (stream, text(&answer))
+    };
+    assert_eq!(upgrade("https://elsewhere.example.com").1, "HTTP/1.1 403", "realtime.origins");
+    let (mut client, answer) = upgrade("https://here.example.com");
+    assert_eq!(answer, "HTTP/1.1 101");
+    server.stop();
+    let mut told = Vec::new();
+    let _until_it_closes = client.read_to_end(&mut told);
+    assert!(told.windows(8).any(|part| part == b"shutdown"), "told why: {}", text(&told));
 }
 
 #[test]

@@ -34,6 +34,9 @@ const BATCH_COMMANDS: usize = 64;
 /// Between two tries to open the log again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 
+/// Milliseconds that a change of switches waits for its time at most, should the clock stand still.
+const SWITCH_WAITS_MAX: usize = 20;
+
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) command: Command,
@@ -218,14 +221,17 @@ impl Owner {
 
     fn decide(&mut self) -> Batch {
         let opened = &mut self.opened;
-        opened.last_at = opened.last_at.max((self.deps.clock)());
+        // Records are in order of time whatever the clock does; changes are told apart from messages by the clock that
+        // messages go by.
+        let now = (self.deps.clock)();
+        opened.last_at = opened.last_at.max(now);
         let mut batch = Batch::default();
         for Request { command, reply } in self.waiting.drain(..) {
             let app = match &command {
                 Command::Import { app, .. } | Command::DeleteEndpoint { app, .. } => *app,
                 Command::PutEndpoint(endpoint) => endpoint.app,
             };
-            let events = decide(&opened.state, command, opened.last_at);
+            let events = decide(&opened.state, command, now);
             let changed = !events.is_empty();
             if changed {
                 let key = Key(Bytes::copy_from_slice(&app.0.to_be_bytes()));
@@ -264,11 +270,28 @@ impl Owner {
             Ok(_) => {
                 self.opened.unwritten.clear();
                 self.view.publish(&events, &self.opened.state);
+                self.wait_for_switches(&events).await;
                 answers.into_iter().for_each(|answer| answer.tell(Ok(())));
                 self.deps.health.set_ready();
                 Ok(())
             }
             Err(error) => self.fail(error, answers, epoch, first).await,
+        }
+    }
+
+    /// A change of switches is answered when the time from which it holds has come, so that whatever is sent after the
+    /// answer is owed by it. That is the next millisecond, usually over by now.
+    async fn wait_for_switches(&self, events: &[Event]) {
+        let until = |event: &Event| match event {
+            Event::EndpointSaved(endpoint) => endpoint.past.last().map(|past| past.until),
+            Event::AccountSaved { .. } | Event::EndpointDeleted { .. } => None,
+        };
+        let Some(until) = events.iter().filter_map(until).max() else { return };
+        for _ in 0..SWITCH_WAITS_MAX {
+            if (self.deps.clock)() >= until {
+                return;
+            }
+            sleep(Duration::from_millis(1)).await;
         }
     }
 

@@ -184,7 +184,11 @@ async fn shutdown_answers_what_waits_and_refuses_what_comes() {
 async fn what_a_message_would_meet_can_be_asked_without_sending_it() {
     let world = World::new().await;
     let lobby = world.create("lobby").await;
-    let foresee = async |random: Option<u32>| world.router.foresee(lobby.clone(), user("bob"), random).await;
+    let foresee = async |random: Option<u32>| {
+        let foreseen = world.router.foresee(lobby.clone(), user("bob"), random).await?;
+        assert_eq!(foreseen.room_type, "Live");
+        Ok::<_, ExecuteError>(foreseen.repeats)
+    };
     assert_eq!(foresee(Some(7)).await, Ok(None));
     let command = Command::Send(draft("bob", 7));
     let Ok(Receipt::Sent(sent)) = world.router.execute(lobby.clone(), command).await else { panic!("not sent") };

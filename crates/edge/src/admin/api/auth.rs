@@ -43,18 +43,20 @@ fn allowed(token: &str, peer: Option<IpAddr>, headers: &HeaderMap) -> Result<(),
     }
 }
 
-/// A program on this machine that means this server. A web page in a browser here is not one: it gives itself away by
-/// an `Origin`, or by the `Host` under which it found this address.
+/// A program on this machine that means this server, or a page that this server gave out. Any other web page in a browser
+/// here gives itself away by its `Origin`, or by the `Host` under which it found this address.
 fn is_local(peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let host = host
-        .rsplit_once(':')
-        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
-        .map_or(host, |(host, _)| host);
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let authority = text(header::HOST);
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let is_local_host = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
     let is_local_peer = peer.is_none_or(|ip| ip.to_canonical().is_loopback());
-    is_local_peer && is_local_host && !headers.contains_key(header::ORIGIN)
+    let is_own_page = text(header::ORIGIN).strip_prefix("http://") == Some(authority);
+    is_local_peer && is_local_host && (is_own_page || !headers.contains_key(header::ORIGIN))
 }
 
 #[cfg(test)]
@@ -87,6 +89,8 @@ mod tests {
         for host in ["127.0.0.1:9090", "localhost:9090", "localhost", "[::1]:9090", "127.0.0.1"] {
             assert_eq!(code("", "127.0.0.1", &[("host", host)]), None, "{host}");
         }
+        let own_page = [("host", "localhost:9090"), ("origin", "http://localhost:9090")];
+        assert_eq!(code("", "127.0.0.1", &own_page), None);
         assert_eq!(code("", "203.0.113.9", &[("host", "127.0.0.1")]), Some(Code::NotLocal));
         // A page that rebound its name to this address, and a page that sends a form here.
         assert_eq!(code("", "127.0.0.1", &[("host", "evil.example:9090")]), Some(Code::NotLocal));

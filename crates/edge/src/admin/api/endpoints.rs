@@ -10,7 +10,7 @@ use roomhook_protocol::{
     standard_webhooks::Secret,
     webhook::{CommandWord, check_url},
 };
-use roomhook_room::{self as room, AppId, EndpointId, UnixMillis};
+use roomhook_room::{self as room, AppId, EndpointId, MsgSeq, UnixMillis};
 
 use super::{
     Context,
@@ -64,6 +64,8 @@ words! {
         Tail = "tail",
         /// with the first event at or after `time_ms`
         Time = "time",
+        /// with the message `msg_seq` of `room`; in other rooms with what happened at or after its time
+        Message = "message",
         /// with the oldest event there is
         Oldest = "oldest",
     }
@@ -75,6 +77,10 @@ object! { request
         pub(super) at: StartAt,
         /// Unix milliseconds, for `time`.
         pub(super) time_ms: Option<u64>,
+        /// For `message`.
+        pub(super) room: Option<String>,
+        /// For `message`.
+        pub(super) msg_seq: Option<u64>,
     }
 }
 
@@ -205,7 +211,8 @@ pub(super) async fn put(
     if before.is_none() && list(&context, |endpoint| endpoint.app == app).len() >= ENDPOINTS_MAX {
         return Err(ApiError::new(Code::TooMuch, format!("an app has {ENDPOINTS_MAX} endpoints at most")));
     }
-    let endpoint = merged(request, before.as_deref(), app, id.clone())?;
+    let start = start_of(&context, app, request.start.as_ref()).await?;
+    let endpoint = merged(request, before.as_deref(), app, id.clone(), start)?;
     context.services.directory.put_endpoint(endpoint).await?;
     let endpoint = context.endpoint(app.0, &id.0)?;
     Ok(Json(view(&context, &endpoint)))
@@ -336,9 +343,23 @@ fn check(request: &EndpointRequest) -> Result<(), ApiError> {
     if pair.is_some_and(|pair| pair.certificate_pem.trim().is_empty() != pair.key_pem.trim().is_empty()) {
         return bad("client_certificate: a certificate needs its key, and a key its certificate");
     }
-    match &request.start {
-        Some(StartRequest { at: StartAt::Time, time_ms: None }) => bad("start: time needs time_ms"),
-        _ => Ok(()),
+    Ok(())
+}
+
+/// Where a new endpoint starts, as the directory has it.
+async fn start_of(context: &Context, app: AppId, request: Option<&StartRequest>) -> Result<room::Start, ApiError> {
+    let Some(start) = request else { return Ok(room::Start::Tail) };
+    match (start.at, start.time_ms, &start.room, start.msg_seq) {
+        (StartAt::Tail, None, None, None) => Ok(room::Start::Tail),
+        (StartAt::Oldest, None, None, None) => Ok(room::Start::Oldest),
+        (StartAt::Time, Some(time_ms), None, None) => Ok(room::Start::Time(time_ms)),
+        (StartAt::Message, None, Some(room), Some(seq)) => {
+            let room = context.room(app.0, room)?;
+            Ok(room::Start::Time(context.control.trail(&room, MsgSeq(seq)).await?.appended_at))
+        }
+        _ => Err(ApiError::bad(
+            "start: time needs time_ms alone, message needs room and msg_seq, the others need nothing",
+        )),
     }
 }
 
@@ -347,6 +368,7 @@ fn merged(
     before: Option<&room::Endpoint>,
     app: AppId,
     id: EndpointId,
+    start: room::Start,
 ) -> Result<room::Endpoint, ApiError> {
     let kept = before.cloned().unwrap_or_else(|| room::Endpoint::new(app, id.clone()));
     let default_commands = || vec![CommandWord::GroupAfterSendMsg.as_str().to_owned()];
@@ -387,17 +409,10 @@ fn merged(
         }),
         gate_shadow: request.gate_shadow,
         paused: request.paused.unwrap_or(kept.paused),
-        start: match (before, request.start) {
-            (Some(before), _) => before.start,
-            (None, None) => room::Start::Tail,
-            (None, Some(start)) => match start.at {
-                StartAt::Tail => room::Start::Tail,
-                StartAt::Oldest => room::Start::Oldest,
-                StartAt::Time => room::Start::Time(start.time_ms.unwrap_or_default()),
-            },
-        },
+        start: before.map_or(start, |before| before.start),
         generation: kept.generation,
         created_at: before.map_or(UnixMillis(0), |before| before.created_at),
+        past: kept.past,
     })
 }
 

@@ -8,7 +8,11 @@ use roomhook_centrifuge::{
     Replies, Reply, ReplyBody, Request, SubscribeRequest, SubscribeResult,
 };
 use serde_json::Value;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
     tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
@@ -18,8 +22,12 @@ use crate::world::{KEY, World, usersig};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A TCP socket, or one under TLS.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 pub(super) struct Client {
-    pub(super) socket: WebSocketStream<TcpStream>,
+    pub(super) socket: WebSocketStream<Box<dyn Stream>>,
     format: Format,
     last_id: u32,
     /// Read and not asked for yet.
@@ -36,12 +44,16 @@ pub(super) struct Closed {
 impl Client {
     /// A socket without a connect command.
     pub(super) async fn open(world: &World, format: Format) -> Self {
+        let stream = TcpStream::connect(world.addr).await.unwrap();
+        Self::open_over(world, Box::new(stream), format).await
+    }
+
+    pub(super) async fn open_over(world: &World, stream: Box<dyn Stream>, format: Format) -> Self {
         let mut request = format!("ws://{}/connection/websocket", world.addr).into_client_request().unwrap();
         if format == Format::Protobuf {
             let name = HeaderValue::from_static("centrifuge-protobuf");
             request.headers_mut().insert("sec-websocket-protocol", name);
         }
-        let stream = TcpStream::connect(world.addr).await.unwrap();
         let (socket, _response) = client_async(request, stream).await.unwrap();
         Self { socket, format, last_id: 0, waiting: VecDeque::new() }
     }

@@ -7,4 +7,5 @@ mod hostile;
 mod no_seam;
 mod presence;
 mod resume;
+mod tls;
 mod tokens;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use roomhook_edge::publish::{Gate, Turn, Verdict};
-use roomhook_room::{Draft, MsgSeq, Platform, Priority, RoomKey, UnixMillis, UserId};
+use roomhook_room::{Draft, Facts, MsgSeq, Platform, Priority, RoomKey, UnixMillis, UserId};
 use serde_json::json;
 
 use crate::world::{ADMIN, APP, NEW_YEAR, Options, World};
@@ -165,6 +165,10 @@ struct Moderator {
 
 #[async_trait]
 impl Gate for Moderator {
+    fn is_on(&self, room: &RoomKey) -> bool {
+        room.app == APP
+    }
+
     async fn line_up(&self, room: &RoomKey, _from: &UserId) -> Option<Box<dyn Turn>> {
         (room.room.as_str() != "unmoderated").then(|| Box::new(Asker { asked: Arc::clone(&self.asked) }) as _)
     }
@@ -182,7 +186,8 @@ struct Asker {
 
 #[async_trait]
 impl Turn for Asker {
-    async fn ask(&mut self, draft: &Draft) -> Verdict {
+    async fn ask(&mut self, room_type: &str, draft: &Draft) -> Verdict {
+        assert_eq!(room_type, "Live");
         self.asked.lock().unwrap().push(draft.random);
         match std::str::from_utf8(&draft.body).unwrap() {
             body if body.contains("curse") => {
@@ -223,5 +228,24 @@ async fn the_gate_decides_before_the_room_does() {
     let bodies: Vec<&str> = messages.iter().map(|m| std::str::from_utf8(&m.draft.body).unwrap()).collect();
     assert!(bodies[1].contains("*****"), "{bodies:?}");
     assert_eq!(messages[1].draft.custom_data, r#""moderated""#);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_gate_is_asked_after_the_mute_and_before_the_rate_and_told_of_both() {
+    let moderator = Arc::new(Moderator::default());
+    let gate: Arc<dyn Gate> = Arc::clone(&moderator) as _;
+    let facts = Facts { room_messages_per_s: 1 };
+    let shard = roomhook_shard::Config { facts, ..roomhook_shard::Config::default() };
+    let world = World::with(Options { gate: Some(gate), shard, ..Options::default() }).await;
+    world.furnish().await;
+    let quiet = r#"{"RoomInfo":{"RoomId":"quiet","RoomType":"Live","Owner_Account":"ann","IsMessageDisabled":true}}"#;
+    world.ok("live_engine_http_srv/create_room", quiet).await;
+
+    assert_eq!(world.code(GROUP, &group_msg("bob", 1, "hi").replace("lobby", "quiet")).await, 10_017);
+    assert_eq!(world.ok(GROUP, &group_msg("bob", 2, "hi")).await["MsgSeq"], 1);
+    assert_eq!(world.ok(GROUP, &group_msg("bob", 3, "hi")).await["MsgDropReason"], "MsgFreqCtrl");
+    assert_eq!(*moderator.asked.lock().unwrap(), [2, 3], "also of a message that rate control drops then");
+    assert_eq!(*moderator.unsent.lock().unwrap(), [(1, 10_017), (3, 10_023)]);
     world.stop().await;
 }

@@ -1,0 +1,372 @@
+//! `bench fanout`: messages to rooms full of sockets.
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::{
+    load::{Pace, Target},
+    process::{Memory, Probe, peak_rss_mb},
+    raw::{self, Comparison, RawLimit},
+    readers::{Heard, Readers, STAMP_DIGITS},
+    seats::{FormatName, Seating, seat, server_settings},
+    sending::{make_rooms, room_id, sender},
+    stats::{Latencies, Report, rounded},
+    subject::{Elsewhere, Own, Subject},
+};
+use crate::cli::rest::{Admin, Caller};
+
+/// Send messages to rooms full of sockets and measure how they arrive
+///
+/// First as fast as can be with --in-flight messages per room under way (the maximum, and CPU), then at half of that
+/// rate (latency, from when a message was due to be sent until a socket has it), then, for comparison, the same bytes
+/// from a process that only writes to plain sockets (the raw limit). With --rate it is that rate only.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Sockets
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=400_000))]
+    connections: u32,
+    /// Rooms they are spread over
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    rooms: u32,
+    /// Bytes of text in each message
+    #[arg(long, default_value_t = 400, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(16..=12_000))]
+    size: u32,
+    /// Messages per second over all rooms, sent whether or not they arrive; 0: find the maximum, then half of it
+    #[arg(long, default_value_t = 0)]
+    rate: u32,
+    /// How long to measure, each time
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// Messages of a room under way at a time when the maximum is measured. From 8 on they share writes
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=256))]
+    in_flight: u32,
+    /// What the sockets speak
+    #[arg(long, value_enum, default_value = "json")]
+    format: FormatName,
+    /// The server's realtime.write_delay
+    #[arg(long, default_value = "0ms", conflicts_with = "url")]
+    write_delay: String,
+    /// Threads of the server (0: one per processor), and of the raw writer
+    #[arg(long, default_value_t = 2, conflicts_with = "url")]
+    server_threads: u16,
+    /// Leave the raw limit out
+    #[arg(long)]
+    no_raw: bool,
+    /// "fsync" or "os": the server's storage.durability
+    #[arg(long, default_value = "fsync", conflicts_with = "url")]
+    durability: String,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
+}
+
+/// What one phase measured.
+struct Phase {
+    deliveries: u64,
+    messages: u64,
+    took: Duration,
+    cpu: Option<Duration>,
+    load_cpu: Option<Duration>,
+    latencies: Latencies,
+    errors: u64,
+    first_error: Option<String>,
+}
+
+impl Phase {
+    fn per_s(&self) -> f64 {
+        self.deliveries as f64 / self.took.as_secs_f64()
+    }
+
+    fn cpu_s_per_million(&self) -> Option<f64> {
+        self.cpu.filter(|_| self.deliveries > 0).map(|cpu| cpu.as_secs_f64() * 1e6 / self.deliveries as f64)
+    }
+
+    fn busy(&self) -> String {
+        let share = |cpu: Option<Duration>| cpu.map_or(0.0, |cpu| cpu.as_secs_f64() / self.took.as_secs_f64());
+        format!("processors busy: server {:.2}, load {:.2}", share(self.cpu), share(self.load_cpu))
+    }
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut subject = Subject::prepare(&args.elsewhere, args.own()).await?;
+    let room_prefix = format!("bench-{:06x}", fastrand::u32(..0x100_0000));
+    make_rooms(&subject, &room_prefix, args.rooms).await?;
+    let rss = || subject.probe.and_then(Probe::rss_mb);
+    let start_mb = rss();
+    let heard = Arc::new(Heard::new(args.connections as usize, args.rooms as usize)?);
+    let readers = fill(&args, &subject, &room_prefix, &heard).await?;
+    // Let what the joining left behind be dealt with before memory is read.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let idle_mb = rss();
+    let load = Arc::new(Load {
+        target: subject.target.clone(),
+        admin: subject.admin.clone(),
+        heard: Arc::clone(&heard),
+        rooms: args.rooms as usize,
+        room_prefix,
+        padding: "x".repeat((args.size as usize).saturating_sub(STAMP_DIGITS)),
+    });
+    let mut phases = Vec::new();
+    let measuring = async {
+        phases.push(load.phase(&args, args.rate, subject.probe).await);
+        if let Some(Ok(maximum)) = phases.first().filter(|_| args.rate == 0) {
+            let half = (maximum.messages as f64 / maximum.took.as_secs_f64() / 2.0).max(1.0) as u32;
+            phases.push(load.phase(&args, half, subject.probe).await);
+        }
+    };
+    let peak_mb = match subject.probe {
+        Some(probe) => Some(peak_rss_mb(probe, measuring).await),
+        None => {
+            measuring.await;
+            None
+        }
+    };
+    let phases = phases.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let frame_bytes = heard.frame_bytes.load(Ordering::Relaxed) as usize;
+    let lost = heard.sockets_lost.load(Ordering::Relaxed);
+    drop(readers);
+    subject.stop().await?;
+    let raw = if args.no_raw { None } else { Some(raw::limit(args.comparison(frame_bytes)).await?) };
+    let memory = RunMemory { start_mb, idle_mb, peak_mb };
+    let (Some(maximum), Some(latency)) = (phases.first(), phases.last()) else { anyhow::bail!("nothing was measured") };
+    report(&args, maximum, latency, &memory, raw, lost).print(args.json);
+    let loss = heard.first_loss.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(error) = loss.or(phases.into_iter().find_map(|phase| phase.first_error)) {
+        anyhow::bail!("not all went well; the first: {error}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct RunMemory {
+    start_mb: Option<f64>,
+    idle_mb: Option<f64>,
+    peak_mb: Option<f64>,
+}
+
+fn report(
+    args: &Args,
+    maximum: &Phase,
+    latency: &Phase,
+    memory: &RunMemory,
+    raw: Option<RawLimit>,
+    lost: u64,
+) -> Report {
+    let mut report = Report::new("fanout");
+    for (name, value) in [
+        ("connections", args.connections),
+        ("rooms", args.rooms),
+        ("size", args.size),
+        ("rate", args.rate),
+        ("seconds", args.seconds),
+        ("in_flight", args.in_flight),
+    ] {
+        report.field(name, value);
+    }
+    report.field("format", args.format.name());
+    let kb_each = |mb: Option<f64>| {
+        let grown = mb.zip(memory.start_mb).map(|(mb, start)| (mb - start).max(0.0) * 1e3);
+        grown.map(|kb| rounded(kb / f64::from(args.connections)))
+    };
+    report.field("deliveries_per_s", rounded(maximum.per_s()));
+    report.field("cpu_s_per_million", maximum.cpu_s_per_million().map(rounded));
+    report.field("kb_per_idle_connection", kb_each(memory.idle_mb));
+    report.field("kb_per_busy_connection", kb_each(memory.peak_mb));
+    report.field("raw_deliveries_per_s", raw.map(|raw| rounded(raw.deliveries_per_s)));
+    report.field("raw_cpu_s_per_million", raw.and_then(|raw| raw.cpu_s_per_million).map(rounded));
+    report.field("ratio_to_raw", raw.map(|raw| rounded(maximum.per_s() / raw.deliveries_per_s.max(1.0))));
+    report.field("latency_at_per_s", rounded(latency.per_s()));
+    report.field("latency_cpu_s_per_million", latency.cpu_s_per_million().map(rounded));
+    let both = memory.start_mb.zip(memory.peak_mb).map(|(start_mb, peak_mb)| Memory { start_mb, peak_mb });
+    let errors = if args.rate == 0 { maximum.errors + latency.errors } else { maximum.errors };
+    report.common(errors + lost, &latency.latencies, both);
+    report.remark(format!("at the maximum: p50 {} ms, {}", maximum.latencies.ms(0.5), maximum.busy()));
+    report.remark(format!("when latency was measured: longest {} ms, {}", latency.latencies.max_ms(), latency.busy()));
+    report
+}
+
+impl Args {
+    fn own(&self) -> Own {
+        let more = server_settings(self.connections, &self.write_delay);
+        Own { durability: self.durability.clone(), threads: self.server_threads, more, ..Own::default() }
+    }
+
+    fn comparison(&self, frame_bytes: usize) -> Comparison {
+        Comparison {
+            sockets: self.connections as usize,
+            rooms: self.rooms as usize,
+            frame_bytes,
+            lanes: usize::from(self.server_threads.max(1)),
+            in_flight: self.in_flight.into(),
+            seconds: self.seconds,
+        }
+    }
+}
+
+/// Opens all sockets and begins to read them.
+async fn fill(args: &Args, subject: &Subject, room_prefix: &str, heard: &Arc<Heard>) -> anyhow::Result<Readers> {
+    let seating = Seating {
+        sockets: args.connections as usize,
+        rooms: args.rooms,
+        room_prefix: room_prefix.to_owned(),
+        format: args.format.format(),
+        in_flight: 256,
+        rate: 0,
+    };
+    let seated = seat(subject, &seating).await?;
+    if let Some(error) = seated.first_error {
+        anyhow::bail!("{} sockets were not let in; the first: {error}", seated.errors);
+    }
+    let sockets = seated.clients.into_iter().map(|(number, client)| {
+        let (stream, bytes) = client.into_parts();
+        (number, stream, bytes)
+    });
+    Ok(Readers::start(heard, sockets, args.format.format()))
+}
+
+/// What the senders share.
+struct Load {
+    target: Target,
+    admin: Admin,
+    heard: Arc<Heard>,
+    rooms: usize,
+    room_prefix: String,
+    padding: String,
+}
+
+/// One phase's senders share this.
+struct Turns {
+    pace: Pace,
+    rate: u32,
+    end: Instant,
+    next_room: AtomicU64,
+    sent: AtomicU64,
+    errors: AtomicU64,
+    first_error: std::sync::Mutex<Option<String>>,
+}
+
+/// Callers of the open loop, and at most so many in the closed one.
+const SENDERS_MAX: usize = 256;
+
+impl Load {
+    /// One second to warm up, then `--seconds` to measure. `rate` 0: closed loop.
+    async fn phase(self: &Arc<Self>, args: &Args, rate: u32, probe: Option<Probe>) -> anyhow::Result<Phase> {
+        let begin = Instant::now();
+        let from = begin + Duration::from_secs(1);
+        let end = from + Duration::from_secs(args.seconds.into());
+        let turns = Arc::new(Turns {
+            pace: Pace::new(begin, rate),
+            rate,
+            end,
+            next_room: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            first_error: std::sync::Mutex::new(None),
+        });
+        let senders = if rate == 0 { (self.rooms * args.in_flight as usize).min(SENDERS_MAX) } else { 64 };
+        let mut tasks = JoinSet::new();
+        for number in 0..senders {
+            let caller = Caller::connect(self.target.clone(), self.admin.clone()).await?;
+            tasks.spawn(Arc::clone(self).sender(Arc::clone(&turns), caller, number));
+        }
+        let own = Probe { pid: std::process::id() };
+        let cpu = || (probe.and_then(Probe::cpu), own.cpu());
+        tokio::time::sleep_until(from.into()).await;
+        self.heard.measuring.store(true, Ordering::Relaxed);
+        let (deliveries, messages) = (self.heard.deliveries(), turns.sent.load(Ordering::Relaxed));
+        let (before, began) = (cpu(), Instant::now());
+        tokio::time::sleep_until(end.into()).await;
+        let (deliveries, messages) =
+            (self.heard.deliveries() - deliveries, turns.sent.load(Ordering::Relaxed) - messages);
+        let (after, took) = (cpu(), began.elapsed());
+        while let Some(ended) = tasks.join_next().await {
+            ended.context("a sender failed")?;
+        }
+        self.settle().await;
+        self.heard.measuring.store(false, Ordering::Relaxed);
+        let between = |before: Option<Duration>, after: Option<Duration>| Some(after?.saturating_sub(before?));
+        let first_error = turns.first_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(Phase {
+            deliveries,
+            messages,
+            took,
+            cpu: between(before.0, after.0),
+            load_cpu: between(before.1, after.1),
+            latencies: self.heard.take_latencies()?,
+            errors: turns.errors.load(Ordering::Relaxed),
+            first_error,
+        })
+    }
+
+    /// Waits until nothing more arrives.
+    async fn settle(&self) {
+        let mut before = self.heard.deliveries();
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let now = self.heard.deliveries();
+            if now == before {
+                return;
+            }
+            before = now;
+        }
+    }
+
+    async fn sender(self: Arc<Self>, turns: Arc<Turns>, mut caller: Caller, number: usize) {
+        let from = sender(u32::try_from(number).unwrap_or(0));
+        loop {
+            let due = turns.pace.turn().await;
+            if due >= turns.end || Instant::now() >= turns.end {
+                return;
+            }
+            let room = match turns.rate {
+                0 => number % self.rooms,
+                _ => turns.next_room.fetch_add(1, Ordering::Relaxed) as usize % self.rooms,
+            };
+            if let Err(error) = self.send(&turns, &mut caller, room, &from, due).await {
+                turns.errors.fetch_add(1, Ordering::Relaxed);
+                turns.first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.to_string());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    /// One message; in the closed loop also waits until all have it.
+    async fn send(
+        &self,
+        turns: &Turns,
+        caller: &mut Caller,
+        room: usize,
+        from: &str,
+        due: Instant,
+    ) -> anyhow::Result<()> {
+        let stamp = due.saturating_duration_since(self.heard.base).as_micros();
+        let text = format!("{stamp:0width$}{}", self.padding, width = STAMP_DIGITS);
+        let message = json!({
+            "GroupId": room_id(&self.room_prefix, u32::try_from(room)?), "Random": fastrand::u32(..),
+            "From_Account": from, "MsgBody": [{ "MsgType": "TIMTextElem", "MsgContent": { "Text": text } }],
+        });
+        let answer = caller.must("group_open_http_svc/send_group_msg", &message).await?;
+        turns.sent.fetch_add(1, Ordering::Relaxed);
+        let seq = answer["MsgSeq"].as_u64().context("an answer without MsgSeq")?;
+        if turns.rate == 0 {
+            let arrived = self.heard.all_have(room, seq).await;
+            anyhow::ensure!(
+                arrived,
+                "message {seq} of a room did not reach all of its {} members",
+                self.heard.members(room)
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,305 @@
+//! `bench webhook`: from a message sent by REST to its webhook at a receiver.
+
+use std::{
+    collections::HashMap,
+    process::ExitCode,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, task::JoinSet};
+
+use super::{
+    hook_receiver::HookReceiver,
+    process::Memory,
+    sending::{Acks, HeldBack, Measured, Plan, measured},
+    stats::{Latencies, Report, rounded},
+    subject::{Own, Subject},
+};
+
+/// Send room messages and measure how their webhooks arrive
+///
+/// The receiver is a process of its own. First as fast as webhooks arrive (sending waits when more than --ahead are
+/// under way), then at half of that rate (latency, from the acknowledgement of a message until its webhook arrived), then
+/// a backlog that piled up while the receiver was away, then, for comparison, requests of the same size from a bare
+/// HTTP client with as many connections to the same receiver. With --rate it is that rate only.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Requests in flight to the server, one per keep-alive connection
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    connections: u32,
+    /// Rooms the messages are spread over; each has one webhook in flight
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=99_999))]
+    rooms: u32,
+    /// Bytes of text in each message
+    #[arg(long, default_value_t = 300, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=12_000))]
+    size: u32,
+    /// Messages per second, sent whether or not webhooks keep up; 0: find the maximum, then half of it
+    #[arg(long, default_value_t = 0)]
+    rate: u32,
+    /// How long to measure, each time
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    seconds: u32,
+    /// How long the receiver takes to answer, e.g. 20ms
+    #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration)]
+    endpoint_latency: Duration,
+    /// The server's webhooks.concurrency
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    concurrency: u32,
+    /// Messages sent and not arrived at a time when the maximum is measured
+    #[arg(long, default_value_t = 2_000)]
+    ahead: u64,
+    /// Messages that pile up before catching up is measured; 0: leave it out
+    #[arg(long, default_value_t = 50_000)]
+    backlog: u64,
+    /// Leave the bare client out
+    #[arg(long)]
+    no_client: bool,
+    /// Threads of the server; 0: one per processor
+    #[arg(long, default_value_t = 2)]
+    server_threads: u16,
+    /// "fsync" or "os": the server's storage.durability
+    #[arg(long, default_value = "fsync")]
+    durability: String,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One phase: what the senders saw, and what arrived while it was measured.
+struct Phase {
+    sent: Measured,
+    deliveries_per_s: f64,
+    cpu_s_per_10k: Option<f64>,
+    /// From acknowledgement to arrival.
+    latencies: Latencies,
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut receiver = HookReceiver::start(args.endpoint_latency).await?;
+    let more = format!(
+        "[app.webhook]\nurl = \"http://{}/hook\"\n[webhooks]\nallow = [\"127.0.0.0/8\"]\nconcurrency = {}\n\
+         catch_up_per_s = 0\n",
+        receiver.addr, args.concurrency,
+    );
+    let own = Own { durability: args.durability.clone(), threads: args.server_threads, more, ..Own::default() };
+    let mut subject = Subject::start("administrator", own).await?;
+    let first = phase(&args, args.rate, &subject, &mut receiver).await?;
+    let half = match args.rate {
+        0 => {
+            let half = (first.deliveries_per_s / 2.0).max(1.0) as u32;
+            Some(phase(&args, half, &subject, &mut receiver).await?)
+        }
+        _ => None,
+    };
+    let catch_up = match args.backlog {
+        0 => None,
+        backlog => Some(catch_up(&args, backlog, &subject, &mut receiver).await?),
+    };
+    subject.stop().await?;
+    let client = if args.no_client { None } else { Some(client_only(&args, receiver.addr).await?) };
+
+    let latency = half.as_ref().unwrap_or(&first);
+    let mut report = Report::new("webhook");
+    for (name, value) in [
+        ("connections", args.connections),
+        ("rooms", args.rooms),
+        ("size", args.size),
+        ("rate", args.rate),
+        ("seconds", args.seconds),
+        ("concurrency", args.concurrency),
+    ] {
+        report.field(name, value);
+    }
+    report.field("endpoint_latency_ms", args.endpoint_latency.as_secs_f64() * 1e3);
+    report.field("backlog", args.backlog);
+    report.field("deliveries_per_s", rounded(first.deliveries_per_s));
+    report.field("cpu_s_per_10k", first.cpu_s_per_10k.map(rounded));
+    report.field("catch_up_per_s", catch_up.map(rounded));
+    report.field("client_only_per_s", client.map(rounded));
+    report.field("ratio_to_client", client.map(|client| rounded(first.deliveries_per_s / client.max(1.0))));
+    report.field("latency_at_per_s", rounded(latency.deliveries_per_s));
+    let memory = first.sent.start_mb.zip(first.sent.peak_mb);
+    let memory = memory.map(|(start_mb, peak_mb)| Memory { start_mb, peak_mb });
+    let errors = first.sent.tally.errors + half.as_ref().map_or(0, |half| half.sent.tally.errors);
+    report.common(errors, &latency.latencies, memory);
+    report.remark(format!("longest way: {} ms", latency.latencies.max_ms()));
+    report.remark(format!("acknowledged at the maximum: p50 {} ms", first.sent.tally.latencies.ms(0.5)));
+    report.print(args.json);
+    let first_error = first.sent.tally.first_error.or(half.and_then(|half| half.sent.tally.first_error));
+    first_error.map_or(Ok(ExitCode::SUCCESS), |error| anyhow::bail!("{errors} requests failed; the first: {error}"))
+}
+
+/// Sends for a while, then waits until all has arrived. `rate` 0: as fast as webhooks arrive.
+async fn phase(args: &Args, rate: u32, subject: &Subject, receiver: &mut HookReceiver) -> anyhow::Result<Phase> {
+    let arrived_before = receiver.count().await?;
+    let times = Arc::new(Mutex::new(HashMap::new()));
+    let held_back = Arc::new(HeldBack {
+        sent: AtomicU64::new(0),
+        arrived: AtomicU64::new(0),
+        ahead_max: if rate == 0 { args.ahead } else { u64::MAX },
+    });
+    let plan = Plan {
+        connections: args.connections,
+        rooms: args.rooms,
+        size: args.size,
+        rate,
+        seconds: args.seconds,
+        warmup: 1,
+        acks: Some(Acks::Times(Arc::clone(&times))),
+        held_back: Some(Arc::clone(&held_back)),
+    };
+    let mut counts = Vec::new();
+    let sending_ended = AtomicBool::new(false);
+    let sending = async {
+        let sent = measured(subject, plan).await;
+        sending_ended.store(true, Ordering::Relaxed);
+        sent
+    };
+    let (sent, watched) =
+        tokio::join!(sending, watch(receiver, arrived_before, &held_back, &sending_ended, &mut counts));
+    let sent = sent?;
+    watched?;
+    let total = held_back.sent.load(Ordering::Relaxed);
+    all_arrived(receiver, arrived_before + total).await?;
+    let at = |when: Instant| counts.iter().take_while(|(instant, _)| *instant <= when).last();
+    let deliveries_per_s = match (at(sent.from), at(sent.end)) {
+        (Some((from, before)), Some((end, after))) if end > from => {
+            (after - before) as f64 / (*end - *from).as_secs_f64()
+        }
+        _ => 0.0,
+    };
+    let deliveries = deliveries_per_s * f64::from(args.seconds);
+    let cpu_s_per_10k = sent.cpu.filter(|_| deliveries > 0.0).map(|cpu| cpu.as_secs_f64() * 1e4 / deliveries);
+    let acknowledged = std::mem::take(&mut *times.lock().unwrap_or_else(PoisonError::into_inner));
+    let arrivals = receiver.take_arrivals().await?;
+    let mut latencies = Latencies::new()?;
+    for (random, acknowledged) in acknowledged.into_iter().filter(|(_, at)| *at >= sent.from_unix_micros) {
+        if let Some(arrived) = arrivals.get(&random) {
+            // A webhook may well be faster than the answer to the sender.
+            latencies.record(Duration::from_micros(arrived.saturating_sub(acknowledged)));
+        }
+    }
+    Ok(Phase { sent, deliveries_per_s, cpu_s_per_10k, latencies })
+}
+
+/// Notes how many have arrived, again and again until sending ended.
+async fn watch(
+    receiver: &mut HookReceiver,
+    arrived_before: u64,
+    held_back: &HeldBack,
+    sending_ended: &AtomicBool,
+    counts: &mut Vec<(Instant, u64)>,
+) -> anyhow::Result<()> {
+    while !sending_ended.load(Ordering::Relaxed) {
+        let arrived = receiver.count().await?.saturating_sub(arrived_before);
+        held_back.arrived.store(arrived, Ordering::Relaxed);
+        counts.push((Instant::now(), arrived));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+/// How long webhooks may go without progress before the bench gives up; a paused endpoint is probed within it.
+const STALL: Duration = Duration::from_secs(60);
+
+async fn all_arrived(receiver: &mut HookReceiver, due: u64) -> anyhow::Result<()> {
+    let (mut last, mut since) = (0, Instant::now());
+    loop {
+        let now = receiver.count().await?;
+        if now >= due {
+            return Ok(());
+        }
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        anyhow::ensure!(since.elapsed() < STALL, "only {now} of {due} webhooks arrived");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Lets a backlog pile up while the receiver refuses everything; webhooks per second once it is back, from the first
+/// to the last.
+async fn catch_up(args: &Args, backlog: u64, subject: &Subject, receiver: &mut HookReceiver) -> anyhow::Result<f64> {
+    receiver.ask::<()>("away").await?;
+    let before = receiver.count().await?;
+    let held_back = Arc::new(HeldBack { sent: AtomicU64::new(0), arrived: AtomicU64::new(0), ahead_max: u64::MAX });
+    while held_back.sent.load(Ordering::Relaxed) < backlog {
+        let plan = Plan {
+            connections: args.connections,
+            rooms: args.rooms,
+            size: args.size,
+            rate: 0,
+            seconds: 1,
+            warmup: 0,
+            acks: None,
+            held_back: Some(Arc::clone(&held_back)),
+        };
+        measured(subject, plan).await?;
+    }
+    receiver.ask::<()>("back").await?;
+    let due = before + held_back.sent.load(Ordering::Relaxed);
+    let waited = Instant::now();
+    let first = loop {
+        let count = receiver.count().await?;
+        if count > before {
+            break count;
+        }
+        anyhow::ensure!(waited.elapsed() < STALL, "no webhook came after the receiver was back");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    let began = Instant::now();
+    all_arrived(receiver, due).await?;
+    Ok((due - first) as f64 / began.elapsed().as_secs_f64().max(1e-6))
+}
+
+/// What a bare HTTP client does: hyper's HTTP/1.1 connections, as many as the server has, one request in flight on each.
+async fn client_only(args: &Args, addr: std::net::SocketAddr) -> anyhow::Result<f64> {
+    let body = format!(
+        r#"{{"CallbackCommand":"Group.CallbackAfterSendMsg","GroupId":"bench-000000-00000","Type":"Live","From_Account":"bench-00","Operator_Account":"administrator","Random":1000000001,"MsgId":"144115188075855873-1767225600-1000000001","MsgSeq":1000,"MsgTime":1767225600,"CloudCustomData":"","MsgBody":[{{"MsgType":"TIMTextElem","MsgContent":{{"Text":"{}"}}}}],"EventTime":1767225600123}}"#,
+        "x".repeat(args.size as usize),
+    );
+    let uri = "/hook?SdkAppid=1400000001&CallbackCommand=Group.CallbackAfterSendMsg&contenttype=json&ClientIP=127.0.0.1&OptPlatform=RESTAPI";
+    let request = http::Request::post(uri)
+        .header("host", addr.to_string())
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body)))?;
+    let from = Instant::now() + Duration::from_millis(500);
+    let end = from + Duration::from_secs(args.seconds.into());
+    let mut tasks: JoinSet<anyhow::Result<u64>> = JoinSet::new();
+    for _ in 0..args.concurrency {
+        let request = request.clone();
+        tasks.spawn(async move {
+            let stream = TcpStream::connect(addr).await?;
+            stream.set_nodelay(true)?;
+            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            // Detached: it ends with its sender.
+            tokio::spawn(async move { drop(connection.await) });
+            let mut done = 0;
+            loop {
+                sender.ready().await?;
+                let answer = sender.send_request(request.clone()).await?;
+                anyhow::ensure!(answer.status() == http::StatusCode::OK, "the receiver answered {}", answer.status());
+                answer.into_body().collect().await?;
+                let now = Instant::now();
+                if now >= end {
+                    return Ok(done);
+                }
+                done += u64::from(now >= from);
+            }
+        });
+    }
+    let mut total = 0;
+    while let Some(ended) = tasks.join_next().await {
+        total += ended.context("a client failed")??;
+    }
+    Ok(total as f64 / f64::from(args.seconds))
+}

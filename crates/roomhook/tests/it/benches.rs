@@ -1,0 +1,87 @@
+//! Each bench once, briefly: it runs, all arrives, and the fields that scripts rely on are there. How fast it was depends
+//! on the machine and is not looked at.
+
+use serde_json::{Value, json};
+
+use crate::support::{KEY, SDKAPPID, Server, run, text};
+
+/// Runs `bench ... --json`; it must succeed without errors, and the named fields must be above zero.
+fn report(arguments: &[&str], positive: &[&str]) -> Value {
+    let output = run(&[&["bench"], arguments, &["--json"]].concat());
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    let line = text(&output.stdout);
+    assert_eq!(line.lines().count(), 1, "{line}");
+    let report: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!((&report["bench"], &report["errors"]), (&json!(arguments[0]), &json!(0)), "{line}");
+    for name in positive.iter().chain(&["p50_ms", "p99_ms", "p999_ms", "rss_mb_start", "rss_mb_peak"]) {
+        assert!(report[name].as_f64().is_some_and(|value| value > 0.0), "{name}: {line}");
+    }
+    report
+}
+
+const FANOUT: &[&str] =
+    &["deliveries_per_s", "cpu_s_per_million", "kb_per_idle_connection", "raw_deliveries_per_s", "ratio_to_raw"];
+
+#[test]
+fn bench_fanout_tells_its_rate_beside_the_raw_limit() {
+    let report = report(&["fanout", "--connections", "40", "--rooms", "3", "--size", "100", "--seconds", "1"], FANOUT);
+    assert_eq!((&report["connections"], &report["rooms"], &report["size"]), (&json!(40), &json!(3), &json!(100)));
+    let ratio = report["deliveries_per_s"].as_f64().zip(report["raw_deliveries_per_s"].as_f64()).expect("numbers");
+    assert!((ratio.0 / ratio.1 - report["ratio_to_raw"].as_f64().expect("a number")).abs() < 0.01, "{report}");
+}
+
+#[test]
+fn bench_fanout_reads_protobuf_and_shared_writes_too() {
+    let more = ["--format", "protobuf", "--in-flight", "16", "--write-delay", "5ms", "--seconds", "1"];
+    let report = report(&[&["fanout", "--connections", "20"], &more[..]].concat(), FANOUT);
+    assert_eq!((&report["format"], &report["in_flight"]), (&json!("protobuf"), &json!(16)));
+}
+
+#[test]
+fn bench_fanout_loads_a_running_server_at_a_rate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path(), "[realtime]\nconnections_per_user_max = 100\n");
+    let url = format!("http://{}", server.listen);
+    let (app, pid) = (SDKAPPID.to_string(), server.child.id().to_string());
+    let at = ["--url", &url, "--sdkappid", &app, "--server-pid", &pid, "--key", KEY];
+    let load = ["fanout", "--connections", "10", "--rate", "20", "--seconds", "1", "--no-raw"];
+    let report = report(&[&load[..], &at[..]].concat(), &["deliveries_per_s"]);
+    let per_s = report["deliveries_per_s"].as_f64().expect("a number");
+    // A busy machine may keep it below, but little more than what was sent may arrive within the second.
+    assert!(per_s < 400.0, "an open loop sends at its rate: {per_s}");
+    assert!(report["raw_deliveries_per_s"].is_null());
+    server.stop();
+}
+
+#[test]
+fn bench_connect_counts_clients_that_joined() {
+    let report =
+        report(&["connect", "--connections", "50", "--rooms", "4", "--in-flight", "8"], &["per_s", "cpu_s_per_10k"]);
+    assert_eq!((&report["connections"], &report["rooms"]), (&json!(50), &json!(4)));
+}
+
+#[test]
+fn bench_connect_says_why_clients_are_not_let_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path(), "");
+    let url = format!("http://{}", server.listen);
+    let app = SDKAPPID.to_string();
+    // Sixteen connections of one user are allowed by default, and this is one more for one of the 64 users.
+    let at = ["--url", &url, "--sdkappid", &app, "--key", KEY];
+    let output = run(&[&["bench", "connect", "--json", "--connections", "1025"], &at[..]].concat());
+    assert!(!output.status.success());
+    let report: Value = serde_json::from_str(&text(&output.stdout)).expect("JSON");
+    assert_eq!(report["errors"], 1, "{report}");
+    assert!(text(&output.stderr).contains("closed with 3504"), "{}", text(&output.stderr));
+    server.stop();
+}
+
+#[test]
+fn bench_webhook_tells_its_rate_beside_a_bare_client_and_catches_up() {
+    let load = ["webhook", "--connections", "16", "--rooms", "4", "--size", "100", "--seconds", "1"];
+    let more = ["--backlog", "500", "--endpoint-latency", "1ms", "--concurrency", "8"];
+    let positive = ["deliveries_per_s", "cpu_s_per_10k", "catch_up_per_s", "client_only_per_s", "ratio_to_client"];
+    let report = report(&[&load[..], &more[..]].concat(), &positive);
+    assert_eq!((&report["rooms"], &report["backlog"]), (&json!(4), &json!(500)));
+    assert_eq!((&report["endpoint_latency_ms"], &report["concurrency"]), (&json!(1.0), &json!(8)));
+}
