@@ -203,6 +203,8 @@ pub(crate) struct Realtime {
     pub(crate) ring_messages_max: u32,
     pub(crate) recovery_messages_max: u32,
     pub(crate) write_delay: Span,
+    pub(crate) deflate: bool,
+    pub(crate) deflate_min_bytes: Size,
     pub(crate) ping_every: Span,
     pub(crate) pong_within: Span,
     pub(crate) presence_members_max: u32,

@@ -15,7 +15,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade};
-use roomhook_centrifuge::{Format, codes};
+use roomhook_centrifuge::codes;
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
@@ -25,6 +25,7 @@ use tokio::{
 use super::{
     Hub,
     conn::{Conn, ConnId},
+    encode::Form,
     outbox::{self, Outbox},
     perform::Client,
     session::{self, Session},
@@ -41,7 +42,7 @@ pub(crate) const ARRIVALS_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Arrival {
     upgrade: OnUpgrade,
-    format: Format,
+    form: Form,
     client: Client,
     place: Place,
 }
@@ -79,7 +80,7 @@ pub(crate) fn router(hub: Arc<Hub>, arrivals: mpsc::Sender<Arrival>) -> Router {
 async fn connect(State(door): State<Door>, request: Request) -> Response {
     let Door { hub, arrivals } = door;
     let (mut head, _body) = request.into_parts();
-    let handshake = match ws::check(&head, &hub.config.origins) {
+    let handshake = match ws::check(&head, &hub.config.origins, hub.config.deflate) {
         Ok(handshake) => handshake,
         Err(refusal) => {
             hub.metrics.refused.inc();
@@ -99,7 +100,9 @@ async fn connect(State(door): State<Door>, request: Request) -> Response {
     let in_rate = hub.arrivals.lock().take(hub.now()) == session::Verdict::Go;
     let place = if in_rate { Place::take(&hub) } else { None };
     let Some(place) = place else { return busy(&hub) };
-    let arrival = Arrival { upgrade, format: handshake.format, client: Client { ip, _peer: peer }, place };
+    let deflate_bytes_min = handshake.deflate.then_some(hub.config.deflate_bytes_min);
+    let form = Form { format: handshake.format, deflate_bytes_min };
+    let arrival = Arrival { upgrade, form, client: Client { ip, _peer: peer }, place };
     if arrivals.try_send(arrival).is_err() {
         return busy(&hub);
     }
@@ -110,6 +113,9 @@ async fn connect(State(door): State<Door>, request: Request) -> Response {
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     if let Ok(accept) = HeaderValue::try_from(handshake.accept) {
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    if handshake.deflate {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(ws::DEFLATE_AGREED));
     }
     if let Some(subprotocol) = handshake.subprotocol {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
@@ -155,9 +161,9 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 }
 
 async fn serve(hub: Arc<Hub>, arrival: Arrival, mut goodbye: watch::Receiver<()>) {
-    let Arrival { upgrade, format, client, place } = arrival;
+    let Arrival { upgrade, form, client, place } = arrival;
     let Ok(upgraded) = upgrade.await else { return };
-    let task = task_of(&hub, upgraded, format, client);
+    let task = task_of(&hub, upgraded, form, client);
     let conn = Arc::clone(&task.conn);
     let spread = hub.config.shutdown_spread;
     let delay = spread.mul_f64(share_of(hub.services.entropy.draw()));
@@ -194,7 +200,7 @@ fn take_over(upgraded: Upgraded) -> (Socket, bytes::Bytes) {
     }
 }
 
-fn task_of(hub: &Arc<Hub>, upgraded: Upgraded, format: Format, client: Client) -> Task {
+fn task_of(hub: &Arc<Hub>, upgraded: Upgraded, form: Form, client: Client) -> Task {
     let (socket, first_bytes) = take_over(upgraded);
     let id = hub.connections_made.fetch_add(1, Ordering::Relaxed);
     let draw = || hub.services.entropy.draw();
@@ -204,11 +210,11 @@ fn task_of(hub: &Arc<Hub>, upgraded: Upgraded, format: Format, client: Client) -
     let limits = outbox::Limits { queue_bytes_max: hub.config.outbox_bytes_max };
     let outbox = Outbox::new(plain, limits, hub.metrics.outbox.clone());
     let lane = id as usize % hub.lanes;
-    let conn = Conn::new(ConnId(id), client_id.clone().into(), format, lane, outbox, hub.metrics.clone());
-    let mut decoder = Decoder::new(hub.config.ws_limits());
+    let conn = Conn::new(ConnId(id), client_id.clone().into(), form, lane, outbox, hub.metrics.clone());
+    let mut decoder = Decoder::new(hub.config.ws_limits(form.deflate_bytes_min.is_some()));
     // Copied, because it is a part of the whole buffer that HTTP read into.
     decoder.push(&first_bytes);
-    let session = Session::new(Arc::clone(&hub.settings), format, client_id, draw(), hub.now());
+    let session = Session::new(Arc::clone(&hub.settings), form.format, client_id, draw(), hub.now());
     Task { hub: Arc::clone(hub), conn: Arc::new(conn), session, decoder, reader, writer, client, commands: None }
 }
 

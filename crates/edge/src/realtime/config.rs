@@ -15,6 +15,10 @@ pub struct Config {
     pub lanes: usize,
     /// How long a lane waits for more before it writes; 0 = not at all. More messages per write cost that much latency.
     pub write_delay: Duration,
+    /// Agree to permessage-deflate where a client offers it.
+    pub deflate: bool,
+    /// Messages below this go out as they are.
+    pub deflate_bytes_min: usize,
 
     /// Client connections of this process; more are answered 503.
     pub connections_max: usize,
@@ -71,6 +75,8 @@ impl Default for Config {
             origins: Vec::new(),
             lanes: 0,
             write_delay: Duration::ZERO,
+            deflate: false,
+            deflate_bytes_min: 256,
             connections_max: 100_000,
             connections_per_user_max: 16,
             connects_per_s: 0,
@@ -137,7 +143,7 @@ impl Config {
         Ok(())
     }
 
-    pub(crate) fn ws_limits(&self) -> ws::Limits {
-        ws::Limits { message_bytes_max: self.frame_limits.frame_bytes_max, fragments_max: 1024 }
+    pub(crate) fn ws_limits(&self, inflate: bool) -> ws::Limits {
+        ws::Limits { message_bytes_max: self.frame_limits.frame_bytes_max, fragments_max: 1024, inflate }
     }
 }

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use roomhook_centrifuge::Format;
 use roomhook_room::{AppId, RoomId, UserId};
 
-use super::{outbox::Outbox, telemetry::RealtimeMetrics};
+use super::{encode::Form, outbox::Outbox, telemetry::RealtimeMetrics};
 
 /// Tells connections of this process apart; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,7 +18,7 @@ pub(crate) struct Conn {
     id: ConnId,
     /// What the client and other clients call it.
     client_id: Box<str>,
-    format: Format,
+    form: Form,
     lane: usize,
     outbox: Outbox,
     /// Set once, when the client has proved who it is.
@@ -32,13 +32,13 @@ impl Conn {
     pub(crate) fn new(
         id: ConnId,
         client_id: Box<str>,
-        format: Format,
+        form: Form,
         lane: usize,
         outbox: Outbox,
         metrics: RealtimeMetrics,
     ) -> Self {
         metrics.connections.inc();
-        Self { id, client_id, format, lane, outbox, who: OnceLock::new(), removals: Mutex::default(), metrics }
+        Self { id, client_id, form, lane, outbox, who: OnceLock::new(), removals: Mutex::default(), metrics }
     }
 
     pub(crate) fn id(&self) -> ConnId {
@@ -50,7 +50,12 @@ impl Conn {
     }
 
     pub(crate) fn format(&self) -> Format {
-        self.format
+        self.form.format
+    }
+
+    /// How it gets what is sent to many.
+    pub(crate) fn form(&self) -> Form {
+        self.form
     }
 
     pub(crate) fn lane(&self) -> usize {

@@ -1,6 +1,9 @@
 //! What is sent to many, built once per format: whole WebSocket frames, shared by all receivers.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use roomhook_centrifuge::{Format, Publication, Reply};
@@ -21,37 +24,77 @@ pub(crate) fn ping(format: Format) -> Bytes {
     ws::frame(opcode(format), format.ping())
 }
 
+/// How a connection wants its frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub(crate) format: Format,
+    /// permessage-deflate was agreed to: messages of at least so many bytes are compressed. The same number for all
+    /// connections of a process, because compressed frames are shared.
+    pub(crate) deflate_bytes_min: Option<usize>,
+}
+
 /// A frame, or several, in both formats.
 #[derive(Clone, Debug)]
 pub(crate) struct Frames {
-    json: Bytes,
-    protobuf: Bytes,
+    json: Face,
+    protobuf: Face,
+    /// What the frames are of, so that each message is compressed once however it is joined; empty for a single reply.
+    messages: Vec<Arc<Encoded>>,
+}
+
+/// A frame as it is and, from when the first receiver needs it, compressed.
+#[derive(Clone, Debug)]
+struct Face {
+    plain: Bytes,
+    deflated: OnceLock<Bytes>,
+}
+
+impl Face {
+    const fn new(plain: Bytes) -> Self {
+        Self { plain, deflated: OnceLock::new() }
+    }
 }
 
 impl Frames {
     pub(crate) fn of(reply: &Reply) -> Self {
         let frame = |format: Format| ws::frame_of(opcode(format), |out| format.write_reply(out, reply)).0;
-        Self { json: frame(Format::Json), protobuf: frame(Format::Protobuf) }
+        Self {
+            json: Face::new(frame(Format::Json)),
+            protobuf: Face::new(frame(Format::Protobuf)),
+            messages: Vec::new(),
+        }
     }
 
-    pub(crate) fn get(&self, format: Format) -> &Bytes {
-        match format {
+    pub(crate) fn get(&self, form: Form) -> &Bytes {
+        let face = match form.format {
             Format::Json => &self.json,
             Format::Protobuf => &self.protobuf,
-        }
+        };
+        let Some(bytes_min) = form.deflate_bytes_min else { return &face.plain };
+        face.deflated.get_or_init(|| match &self.messages[..] {
+            [] => ws::deflated(&face.plain, opcode(form.format), bytes_min),
+            [one] => one.deflated(form.format, bytes_min).clone(),
+            several => {
+                let mut out = Vec::new();
+                several.iter().for_each(|one| out.extend_from_slice(one.deflated(form.format, bytes_min)));
+                out.into()
+            }
+        })
     }
 
     /// All frames of these messages, one after the other, so that a receiver costs one write.
-    pub(crate) fn joined(messages: &[std::sync::Arc<Encoded>]) -> Self {
-        if let [one] = messages {
-            return Self { json: one.json.frame.clone(), protobuf: one.protobuf.frame.clone() };
-        }
+    pub(crate) fn joined(messages: &[Arc<Encoded>]) -> Self {
         let join = |format: Format| -> Bytes {
-            let mut out = Vec::with_capacity(messages.iter().map(|message| message.shared(format).frame.len()).sum());
-            messages.iter().for_each(|message| out.extend_from_slice(&message.shared(format).frame));
+            if let [one] = messages {
+                return one.shared(format).face.plain.clone();
+            }
+            let mut out =
+                Vec::with_capacity(messages.iter().map(|message| message.shared(format).face.plain.len()).sum());
+            messages.iter().for_each(|message| out.extend_from_slice(&message.shared(format).face.plain));
             out.into()
         };
-        Self { json: join(Format::Json), protobuf: join(Format::Protobuf) }
+        let messages = messages.to_vec();
+        Self { json: Face::new(join(Format::Json)), protobuf: Face::new(join(Format::Protobuf)), messages }
     }
 }
 
@@ -65,7 +108,7 @@ pub(crate) struct Encoded {
 
 #[derive(Debug)]
 struct Shared {
-    frame: Bytes,
+    face: Face,
     /// Where in the frame the publication itself lies.
     element: Range<usize>,
 }
@@ -82,7 +125,7 @@ impl Encoded {
                 element = format.write_publication_push(out, channel, &publication);
             });
             let place = |at: usize| at - payload_at + start;
-            Shared { frame, element: place(element.start)..place(element.end) }
+            Shared { face: Face::new(frame), element: place(element.start)..place(element.end) }
         };
         Self { seq: message.seq.0, json: shared(Format::Json), protobuf: shared(Format::Protobuf) }
     }
@@ -96,13 +139,20 @@ impl Encoded {
 
     /// The publication alone.
     pub(crate) fn element(&self, format: Format) -> &[u8] {
-        let Shared { frame, element } = self.shared(format);
-        frame.get(element.clone()).unwrap_or_default()
+        let Shared { face, element } = self.shared(format);
+        face.plain.get(element.clone()).unwrap_or_default()
     }
 
-    /// What keeping it costs.
+    /// The frame compressed; by the first who asks, for all.
+    fn deflated(&self, format: Format, bytes_min: usize) -> &Bytes {
+        let face = &self.shared(format).face;
+        face.deflated.get_or_init(|| ws::deflated(&face.plain, opcode(format), bytes_min))
+    }
+
+    /// What keeping it costs. Compressed frames are not in it, so that it never changes; each is smaller than its
+    /// plain one.
     pub(crate) fn size(&self) -> usize {
-        self.json.frame.len() + self.protobuf.frame.len() + size_of::<Self>()
+        self.json.face.plain.len() + self.protobuf.face.plain.len() + size_of::<Self>()
     }
 }
 
@@ -164,7 +214,7 @@ pub(crate) mod tests {
     #[test]
     fn a_message_reads_as_the_contract_says() {
         let encoded = Encoded::new("room:1", &message(11, "hi"));
-        let json = payload(&encoded.json.frame);
+        let json = payload(&encoded.json.face.plain);
         let expected = concat!(
             r#"{"push":{"channel":"room:1","pub":{"data":{"Event":"Message","MsgId":"144115188075855873-1767225600-7","#,
             r#""MsgSeq":11,"MsgTime":1767225600,"From_Account":"ann \"x\"","Random":7,"MsgBody":[{"MsgType":"TIMTextElem","#,
@@ -179,8 +229,8 @@ pub(crate) mod tests {
         let read = |format: Format, payload: Bytes| {
             Replies::new(format, payload, 1 << 20).unwrap().map(Result::unwrap).collect::<Vec<_>>()
         };
-        let json = read(Format::Json, payload(&encoded.json.frame));
-        assert_eq!(json, read(Format::Protobuf, payload(&encoded.protobuf.frame)));
+        let json = read(Format::Json, payload(&encoded.json.face.plain));
+        assert_eq!(json, read(Format::Protobuf, payload(&encoded.protobuf.face.plain)));
         let Some(ReplyBody::Push(push)) = &json[0].body else { panic!("not a push") };
         let Some(PushBody::Pub(publication)) = &push.body else { panic!("not a publication") };
         for format in [Format::Json, Format::Protobuf] {
@@ -190,5 +240,23 @@ pub(crate) mod tests {
             let Some(ReplyBody::Subscribe(result)) = read(format, out.into())[0].body.clone() else { panic!() };
             assert_eq!(result.publications, std::slice::from_ref(publication));
         }
+    }
+
+    #[test]
+    fn a_message_is_compressed_once_for_all_who_want_it_so() {
+        let long = "hi ".repeat(100);
+        let messages: Vec<_> = [1, 2].map(|seq| Arc::new(Encoded::new("room:1", &message(seq, &long)))).into();
+        let form = Form { format: Format::Json, deflate_bytes_min: Some(128) };
+        let plain = Form { deflate_bytes_min: None, ..form };
+        assert!(messages[0].json.face.deflated.get().is_none(), "nobody needed it yet");
+        // Two lanes, each with its own joined frames.
+        let lanes = [Frames::joined(&messages[..1]), Frames::joined(&messages[..1])];
+        assert_eq!(lanes[0].get(form).as_ptr(), lanes[1].get(form).as_ptr(), "the very same bytes");
+        assert!(lanes[0].get(form).len() < lanes[0].get(plain).len());
+        assert!(messages[0].protobuf.face.deflated.get().is_none());
+        let both = Frames::joined(&messages);
+        let one_by_one = [messages[0].deflated(Format::Json, 128), messages[1].deflated(Format::Json, 128)];
+        assert_eq!(both.get(form)[..], [&one_by_one[0][..], &one_by_one[1][..]].concat());
+        assert_eq!(messages[0].deflated(Format::Json, 128).as_ptr(), lanes[0].get(form).as_ptr());
     }
 }

@@ -125,7 +125,7 @@ impl Lane {
                 self.send_unsent(no).await;
                 let Some(room) = self.rooms.get_mut(&no) else { return };
                 if let (Some(member), Some(frames)) = (room.remove(conn), farewell) {
-                    member.outbox().send(frames.get(member.format()), Kind::Owed);
+                    member.outbox().send(frames.get(member.form()), Kind::Owed);
                 }
                 if room.members.is_empty() {
                     self.rooms.remove(&no);
@@ -156,7 +156,7 @@ impl Lane {
         sweep(&room.members, &frames, Kind::Owed, |_| true).await;
         let deliveries = room.members.len() as u64 * messages.len() as u64;
         self.metrics.deliveries.inc_by(deliveries);
-        let bytes: usize = room.members.iter().map(|member| frames.get(member.conn.format()).len()).sum();
+        let bytes: usize = room.members.iter().map(|member| frames.get(member.conn.form()).len()).sum();
         self.metrics.delivered_bytes.inc_by(bytes as u64);
     }
 }
@@ -166,7 +166,7 @@ async fn sweep(members: &[Member], frames: &Frames, kind: Kind, wanted: impl Fn(
     let mut dropped = 0;
     for turn in members.chunks(WRITES_PER_TURN) {
         for member in turn.iter().filter(|member| wanted(member)) {
-            match member.conn.outbox().send(frames.get(member.conn.format()), kind) {
+            match member.conn.outbox().send(frames.get(member.conn.form()), kind) {
                 Fate::Written | Fate::Queued | Fate::Closed => {}
                 Fate::Dropped => dropped += 1,
                 Fate::Slow => member.conn.note_slow(),

@@ -242,7 +242,7 @@ impl Task {
         self.writer.shutdown(self.conn.outbox()).await;
         loop {
             // What still comes is not looked at, and not kept.
-            let mut scrap = Decoder::new(self.hub.config.ws_limits());
+            let mut scrap = Decoder::new(self.hub.config.ws_limits(false));
             if !matches!(self.reader.read(self.conn.outbox(), &mut scrap).await, Ok(1..)) {
                 return;
             }

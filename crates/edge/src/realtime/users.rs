@@ -53,7 +53,7 @@ impl Users {
         let shard = self.shard(app, user).lock();
         let connections = shard.get(&(app, user.clone())).map(Vec::as_slice).unwrap_or_default();
         for conn in connections {
-            conn.outbox().send(frames.get(conn.format()), Kind::Owed);
+            conn.outbox().send(frames.get(conn.form()), Kind::Owed);
         }
         connections.len()
     }

@@ -152,6 +152,8 @@ pub(crate) fn realtime(config: &Config) -> realtime::Config {
     realtime::Config {
         origins: own.origins.clone(),
         write_delay: own.write_delay.0,
+        deflate: own.deflate,
+        deflate_bytes_min: bytes(own.deflate_min_bytes),
         connections_max: config.limits.connections_max as usize,
         connections_per_user_max: own.connections_per_user_max as usize,
         connects_per_s: own.connects_per_s,
@@ -245,6 +247,8 @@ mod tests {
         ring_messages_max = 23
         recovery_messages_max = 24
         write_delay = "25ms"
+        deflate = true
+        deflate_min_bytes = "29B"
         ping_every = "26s"
         pong_within = "9s"
         presence_members_max = 27
@@ -316,6 +320,7 @@ mod tests {
         assert_eq!((clients.write_delay.as_millis(), clients.ping_every.as_secs()), (25, 26));
         assert_eq!((clients.pong_within.as_secs(), clients.presence_members_max), (9, 27));
         assert_eq!(clients.join_leave_members_max, 28);
+        assert_eq!((clients.deflate, clients.deflate_bytes_min), (true, 29));
         assert_eq!(clients.check(), Ok(()));
 
         let shards = shards(&config);

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use super::frame::Opcode;
+use super::{
+    deflate::inflate,
+    frame::{Opcode, RSV1},
+};
 
 /// What a client sent, whole and unmasked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,10 +43,12 @@ impl WsError {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Bytes of a message, over all its fragments.
+    /// Bytes of a message, over all its fragments, and again after it was inflated.
     pub(crate) message_bytes_max: usize,
     /// Fragments of a message: each costs work, however empty.
     pub(crate) fragments_max: u32,
+    /// permessage-deflate was agreed to: messages may be compressed.
+    pub(crate) inflate: bool,
 }
 
 /// Collects bytes until they make a message. Holds no buffer while nothing is underway, never more than a message and a
@@ -61,12 +66,14 @@ pub(crate) struct Decoder {
 #[derive(Debug)]
 struct Partial {
     opcode: Opcode,
+    compressed: bool,
     payload: Vec<u8>,
     fragments: u32,
 }
 
 struct Header {
     fin: bool,
+    compressed: bool,
     opcode: Opcode,
     mask: [u8; 4],
     header_len: usize,
@@ -118,10 +125,13 @@ impl Decoder {
     fn header(&self) -> Result<Option<Header>, WsError> {
         let bytes = self.unread.get(self.start..).unwrap_or_default();
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
-        if first & 0x70 != 0 {
+        let opcode = Opcode::from_bits(first & 0x0f).ok_or(WsError::Protocol("unknown opcode"))?;
+        let compressed = first & RSV1 != 0;
+        // Only the first frame of a message says that it is compressed.
+        let may_be = self.limits.inflate && matches!(opcode, Opcode::Text | Opcode::Binary);
+        if first & 0x30 != 0 || (compressed && !may_be) {
             return Err(WsError::Protocol("reserved bits are set"));
         }
-        let opcode = Opcode::from_bits(first & 0x0f).ok_or(WsError::Protocol("unknown opcode"))?;
         if second & 0x80 == 0 {
             return Err(WsError::Protocol("frame is not masked"));
         }
@@ -143,7 +153,7 @@ impl Decoder {
         }
         let Some([a, b, c, d]) = rest.get(len_bytes..len_bytes + 4) else { return Ok(None) };
         let (mask, header_len) = ([*a, *b, *c, *d], 2 + len_bytes + 4);
-        Ok(Some(Header { fin, opcode, mask, header_len, payload_len }))
+        Ok(Some(Header { fin, compressed, opcode, mask, header_len, payload_len }))
     }
 
     /// Drops what was understood; gives the buffer back when nothing is left.
@@ -191,13 +201,24 @@ fn join(
             partial.payload.extend_from_slice(payload);
         }
         (_, Some(_)) => return Err(WsError::Protocol("new message inside a fragmented one")),
-        (opcode, None) if header.fin => return message(opcode, Bytes::copy_from_slice(payload)).map(Some),
-        (opcode, None) => *partial = Some(Partial { opcode, payload: payload.to_vec(), fragments: 1 }),
+        (opcode, None) if header.fin => {
+            return if header.compressed {
+                message(opcode, inflate(payload, limits.message_bytes_max)?.into()).map(Some)
+            } else {
+                message(opcode, Bytes::copy_from_slice(payload)).map(Some)
+            };
+        }
+        (opcode, None) => {
+            let compressed = header.compressed;
+            *partial = Some(Partial { opcode, compressed, payload: payload.to_vec(), fragments: 1 });
+        }
     }
     if !header.fin {
         return Ok(None);
     }
-    partial.take().map(|partial| message(partial.opcode, partial.payload.into())).transpose()
+    let Some(Partial { opcode, compressed, payload, .. }) = partial.take() else { return Ok(None) };
+    let payload = if compressed { inflate(&payload, limits.message_bytes_max)? } else { payload };
+    message(opcode, payload.into()).map(Some)
 }
 
 fn message(opcode: Opcode, payload: Bytes) -> Result<Incoming, WsError> {
@@ -226,8 +247,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::realtime::ws::deflate::tests::compressed;
 
-    const LIMITS: Limits = Limits { message_bytes_max: 1000, fragments_max: 4 };
+    const LIMITS: Limits = Limits { message_bytes_max: 1000, fragments_max: 4, inflate: false };
 
     fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
         let mut out = vec![first];
@@ -242,6 +264,13 @@ mod tests {
         out.extend(mask);
         out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
         out
+    }
+
+    /// Of a connection that agreed to compression.
+    fn read_compressed(bytes: &[u8]) -> (Vec<Incoming>, Option<WsError>) {
+        let mut decoder = Decoder::new(Limits { inflate: true, ..LIMITS });
+        decoder.push(bytes);
+        drain(&mut decoder)
     }
 
     fn read(bytes: &[u8]) -> (Vec<Incoming>, Option<WsError>) {
@@ -327,6 +356,40 @@ mod tests {
     }
 
     #[test]
+    fn a_compressed_message_may_come_in_fragments_beside_plain_ones() {
+        let small = compressed(&b"abc".repeat(300));
+        let (head, tail) = small.split_at(3);
+        let bytes = [
+            client_frame(0x41, head),
+            client_frame(0x89, b"?"),
+            client_frame(0x80, tail),
+            client_frame(0x81, b"plain"),
+            client_frame(0xc1, &small),
+        ]
+        .concat();
+        let long = text(&"abc".repeat(300));
+        let expected = [Incoming::Ping(Bytes::from_static(b"?")), long.clone(), text("plain"), long];
+        assert_eq!(read_compressed(&bytes), (expected.to_vec(), None));
+    }
+
+    #[test]
+    fn compression_is_no_way_around_the_limits() {
+        let error = |bytes: &[u8]| read_compressed(bytes).1.map(WsError::code);
+        let bomb = compressed(&[b'x'; 1001]);
+        assert!(bomb.len() < 50);
+        assert_eq!(error(&client_frame(0xc1, &bomb)), Some(1009));
+        let parts = [client_frame(0x41, &bomb[..5]), client_frame(0x80, &bomb[5..])].concat();
+        assert_eq!(error(&parts), Some(1009));
+        assert_eq!(error(&client_frame(0xc1, &[0xff; 9])), Some(1002), "no deflate");
+        assert_eq!(error(&client_frame(0xc1, &compressed(b"\xff\xfe"))), Some(1007), "text is checked afterwards");
+        assert_eq!(error(&client_frame(0xc9, b"")), Some(1002), "control frames are never compressed");
+        let again = [client_frame(0x41, b""), client_frame(0xc0, b"")].concat();
+        assert_eq!(error(&again), Some(1002), "only the first frame says so");
+        assert_eq!(error(&client_frame(0xa1, b"")), Some(1002));
+        assert_eq!(read(&client_frame(0xc1, &compressed(b"hi"))).1.map(WsError::code), Some(1002), "not agreed to");
+    }
+
+    #[test]
     fn goodbye_may_carry_a_code() {
         assert_eq!(read(&client_frame(0x88, b"")).0, [Incoming::Close(None)]);
         assert_eq!(read(&client_frame(0x88, b"\x03\xe8bye")).0, [Incoming::Close(Some(1000))]);
@@ -334,8 +397,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic_and_nothing_is_hoarded(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..40)) {
-            let mut decoder = Decoder::new(LIMITS);
+        fn no_bytes_panic_and_nothing_is_hoarded(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..40),
+            inflate: bool,
+        ) {
+            let mut decoder = Decoder::new(Limits { inflate, ..LIMITS });
             for chunk in chunks {
                 decoder.push(&chunk);
                 if drain(&mut decoder).1.is_some() {

@@ -42,6 +42,9 @@ impl Opcode {
     }
 }
 
+/// In a frame's first byte: the message is compressed.
+pub(super) const RSV1: u8 = 0x40;
+
 /// The longest header of an unmasked frame.
 const HEADER_BYTES_MAX: usize = 10;
 
@@ -80,6 +83,26 @@ pub(crate) fn frame_of(opcode: Opcode, fill: impl FnOnce(&mut Vec<u8>)) -> (Byte
         [] => {}
     }
     (Bytes::from(bytes).slice(start..), header_len)
+}
+
+/// A frame whose payload is compressed: the bit RSV1 says so (RFC 7692 §6).
+pub(super) fn compressed_frame(opcode: Opcode, payload: &[u8]) -> Bytes {
+    let (plain, _) = frame_of(opcode, |out| out.extend_from_slice(payload));
+    let mut bytes = Vec::from(plain);
+    if let Some(first) = bytes.first_mut() {
+        *first |= RSV1;
+    }
+    bytes.into()
+}
+
+/// The payload of a whole frame that was made here.
+pub(super) fn payload(frame: &[u8]) -> &[u8] {
+    let header = match frame.get(1) {
+        Some(126) => 4,
+        Some(127) => HEADER_BYTES_MAX,
+        _ => 2,
+    };
+    frame.get(header..).unwrap_or_default()
 }
 
 pub(crate) fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {

@@ -4,6 +4,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header, request::Parts};
 use roomhook_centrifuge::Format;
 
+use super::deflate;
+
 /// A request that may become a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Handshake {
@@ -11,6 +13,8 @@ pub(crate) struct Handshake {
     /// To be echoed: browsers and Node give up otherwise.
     pub(crate) subprotocol: Option<&'static str>,
     pub(crate) format: Format,
+    /// permessage-deflate was offered and is agreed to.
+    pub(crate) deflate: bool,
 }
 
 /// Why a request may not.
@@ -37,10 +41,11 @@ impl Refusal {
 }
 
 /// Judges the head of a request. `origins` empty = any origin; a request without `Origin` is no browser and may pass.
+/// `deflate`: whether compression is agreed to when offered.
 ///
 /// # Errors
 /// As [`Refusal`] names them.
-pub(crate) fn check(request: &Parts, origins: &[String]) -> Result<Handshake, Refusal> {
+pub(crate) fn check(request: &Parts, origins: &[String], deflate: bool) -> Result<Handshake, Refusal> {
     let headers = &request.headers;
     let upgrades = request.method == Method::GET
         && request.version == Version::HTTP_11
@@ -68,7 +73,8 @@ pub(crate) fn check(request: &Parts, origins: &[String]) -> Result<Handshake, Re
         Some(_) => Format::Json,
         None => format_by_query(&request.uri),
     };
-    Ok(Handshake { accept: accept(key), subprotocol, format })
+    let deflate = deflate && tokens(headers, &header::SEC_WEBSOCKET_EXTENSIONS).any(deflate::acceptable);
+    Ok(Handshake { accept: accept(key), subprotocol, format, deflate })
 }
 
 /// The first subprotocol offered that is ours. An empty header, as old Python SDKs send, offers none.
@@ -116,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_standards_own_example_is_accepted() {
-        let handshake = check(&request("/", &[]), &[]).unwrap();
+        let handshake = check(&request("/", &[]), &[], false).unwrap();
         assert_eq!(handshake.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert_eq!((handshake.subprotocol, handshake.format), (None, Format::Json));
     }
@@ -125,7 +131,7 @@ mod tests {
     fn the_format_is_what_was_asked_for() {
         let asked = |uri: &str, offered: Option<&str>| {
             let extra: Vec<_> = offered.map(|offered| ("sec-websocket-protocol", offered)).into_iter().collect();
-            let handshake = check(&request(uri, &extra), &[]).unwrap();
+            let handshake = check(&request(uri, &extra), &[], false).unwrap();
             (handshake.subprotocol, handshake.format)
         };
         assert_eq!(asked("/", Some("centrifuge-protobuf")), (Some("centrifuge-protobuf"), Format::Protobuf));
@@ -136,8 +142,19 @@ mod tests {
     }
 
     #[test]
+    fn compression_is_agreed_to_when_both_sides_want_it() {
+        let agreed = |offer: &str, wanted: bool| {
+            check(&request("/", &[("sec-websocket-extensions", offer)]), &[], wanted).unwrap().deflate
+        };
+        assert!(agreed("permessage-deflate; client_max_window_bits", true));
+        assert!(!agreed("permessage-deflate; client_max_window_bits", false));
+        assert!(agreed("permessage-deflate; server_max_window_bits=9, permessage-deflate", true), "the second choice");
+        assert!(!agreed("permessage-deflate; server_max_window_bits=9", true));
+    }
+
+    #[test]
     fn refusals_say_what_is_wrong() {
-        let refused = |extra: (&'static str, &str)| check(&request("/", &[extra]), &[]).unwrap_err();
+        let refused = |extra: (&'static str, &str)| check(&request("/", &[extra]), &[], false).unwrap_err();
         assert_eq!(refused(("upgrade", "h2c")), Refusal::NotAnUpgrade);
         assert_eq!(refused(("connection", "close")), Refusal::NotAnUpgrade);
         assert_eq!(refused(("sec-websocket-version", "8")), Refusal::Version);
@@ -147,10 +164,10 @@ mod tests {
     #[test]
     fn browsers_come_from_listed_origins_only() {
         let origins = ["https://app.example".to_owned()];
-        let from = |origin: &str| check(&request("/", &[("origin", origin)]), &origins).map(|_| ());
+        let from = |origin: &str| check(&request("/", &[("origin", origin)]), &origins, false).map(|_| ());
         assert_eq!(from("https://app.example"), Ok(()));
         assert_eq!(from("https://App.Example"), Ok(()));
         assert_eq!(from("https://evil.example"), Err(Refusal::Origin));
-        assert!(check(&request("/", &[]), &origins).is_ok(), "no origin, no browser");
+        assert!(check(&request("/", &[]), &origins, false).is_ok(), "no origin, no browser");
     }
 }

@@ -3,6 +3,7 @@
 mod client;
 
 mod conversation;
+mod deflate;
 mod hostile;
 mod no_seam;
 mod presence;
