@@ -15,6 +15,7 @@ pub struct ListenerMetrics {
     pub(crate) accepted: Counter,
     pub(crate) tls_failed: Counter,
     pub(crate) idle_closed: Counter,
+    pub(crate) proxy_refused: Counter,
 }
 
 impl ListenerMetrics {
@@ -37,6 +38,11 @@ impl ListenerMetrics {
             "roomhook_connections_idle_closed",
             "Connections closed because they were idle or never sent a request",
             metrics.idle_closed.clone(),
+        );
+        registry.register(
+            "roomhook_connections_proxy_refused",
+            "Connections of trusted proxies closed because their PROXY header was missing, malformed or late",
+            metrics.proxy_refused.clone(),
         );
         metrics
     }

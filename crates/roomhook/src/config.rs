@@ -46,6 +46,7 @@ pub(crate) struct Server {
     pub(crate) admin_listen: SocketAddr,
     pub(crate) tls: Option<Tls>,
     pub(crate) trusted_proxies: Vec<IpRange>,
+    pub(crate) proxy_protocol: bool,
     pub(crate) shutdown_deadline: Span,
     pub(crate) worker_threads: u16,
 }

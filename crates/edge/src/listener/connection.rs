@@ -23,7 +23,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Config, Door, Peer};
+use super::{Config, Door, Peer, proxy};
 use crate::telemetry::ListenerMetrics;
 
 /// How long a connection may take to end politely (HTTP/2: GOAWAY) once it was found idle.
@@ -38,9 +38,12 @@ pub(super) struct Connection<D> {
 }
 
 impl<D: Door> Connection<D> {
-    pub(super) async fn run(self, stream: TcpStream) {
+    pub(super) async fn run(mut self, mut stream: TcpStream) {
         // Answers are small and complete: waiting to fill a packet only adds latency. Failing means the peer is gone.
         if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        if self.config.proxy_protocol && self.peer.is_trusted() && !self.learn_client(&mut stream).await {
             return;
         }
         let Some(tls) = &self.config.tls else {
@@ -64,6 +67,30 @@ impl<D: Door> Connection<D> {
             }
             _ = stopped.changed() => {}
         }
+    }
+
+    /// Reads the PROXY header. `false`: there was none to be had, or it is time to stop.
+    async fn learn_client(&mut self, stream: &mut TcpStream) -> bool {
+        let mut stopped = self.stopped.clone();
+        let header = tokio::select! {
+            // Cancel safe in that a half-read header is worth nothing to anybody.
+            header = tokio::time::timeout(self.config.first_request_timeout, proxy::read(stream)) => header,
+            _ = stopped.changed() => return false,
+        };
+        match header {
+            Ok(Ok(client)) => {
+                if let Some(client) = client {
+                    self.peer.speaks_for(client);
+                }
+                return true;
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(proxy = %self.peer.addr(), %error, "a trusted proxy's connection was refused")
+            }
+            Err(_late) => tracing::debug!(proxy = %self.peer.addr(), "a trusted proxy sent no PROXY header in time"),
+        }
+        self.metrics.proxy_refused.inc();
+        false
     }
 
     async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {

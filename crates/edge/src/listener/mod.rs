@@ -2,6 +2,7 @@
 
 mod connection;
 mod peer;
+mod proxy;
 mod tls;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -65,6 +66,9 @@ pub struct Config {
     pub tls_refresh_every: Duration,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Arc<[Cidr]>,
+    /// Connections from `trusted_proxies` must begin with a PROXY header (version 1 or 2), before TLS; they are closed
+    /// when it is missing, malformed or not there within `first_request_timeout`.
+    pub proxy_protocol: bool,
 }
 
 impl Default for Config {
@@ -81,6 +85,7 @@ impl Default for Config {
             tls: None,
             tls_refresh_every: Duration::from_secs(5),
             trusted_proxies: Arc::new([]),
+            proxy_protocol: false,
         }
     }
 }

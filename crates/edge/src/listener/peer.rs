@@ -43,11 +43,23 @@ impl Drop for Slot {
 }
 
 impl Peer {
+    /// The other end is a proxy, which says that it speaks for this one.
+    pub(super) fn speaks_for(&mut self, client: SocketAddr) {
+        self.addr = client;
+    }
+
+    /// Whether the other end is one of the configured proxies.
+    pub(super) fn is_trusted(&self) -> bool {
+        let ip = self.addr.ip();
+        self.proxies.iter().any(|range| range.contains(ip))
+    }
+
     pub(super) fn new(addr: SocketAddr, proxies: Arc<[Cidr]>, slot: Slot) -> Self {
         Self { addr, proxies, _slot: Arc::new(slot) }
     }
 
-    /// The address at the other end of the socket, which may be a proxy's.
+    /// The address at the other end of the socket, which may be a proxy's, or what a trusted proxy said by the PROXY
+    /// protocol.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }

@@ -257,3 +257,63 @@ async fn https_is_served_and_a_new_certificate_is_taken_over_while_running() {
     assert!(ask_tls(&server, &new).await.unwrap().ends_with("hello"));
     server.stop().await;
 }
+
+/// As a proxy on this machine, or as a stranger when nobody here is trusted.
+async fn whoami_after(header: &[u8], trusted: &str) -> String {
+    let whoami =
+        Router::new().route("/", get(|Extension(peer): Extension<Peer>| async move { peer.addr().ip().to_string() }));
+    let config = Config {
+        proxy_protocol: true,
+        trusted_proxies: Arc::new([trusted.parse().unwrap()]),
+        first_request_timeout: Duration::from_millis(100),
+        ..Config::default()
+    };
+    let server = Server::start(config, whoami);
+    let mut client = server.connect().await;
+    // A refusal may come before all is sent.
+    let _ = client.write_all(&[header, b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"].concat()).await;
+    let answer = String::from_utf8(ends(&mut client).await).unwrap();
+    let refused = server.metric("roomhook_connections_proxy_refused_total{listener=\"test\"} 1");
+    server.stop().await;
+    let status = answer.split(' ').nth(1).unwrap_or(if refused { "refused" } else { "closed" });
+    if status == "200" { answer.lines().last().unwrap_or_default().to_owned() } else { status.to_owned() }
+}
+
+const PROXY_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\xc0\0\x02\x01\xdc\x04\x01\xbb";
+
+#[tokio::test]
+async fn a_trusted_proxy_says_by_the_proxy_protocol_whose_connection_it_is() {
+    let line = b"PROXY TCP4 203.0.113.9 192.0.2.1 56324 443\r\n";
+    assert_eq!(whoami_after(line, "127.0.0.0/8").await, "203.0.113.9");
+    assert_eq!(whoami_after(PROXY_V2, "127.0.0.0/8").await, "203.0.113.9");
+    assert_eq!(whoami_after(b"PROXY UNKNOWN\r\n", "127.0.0.0/8").await, "127.0.0.1");
+    for wrong in [&b""[..], b"PROXY TCP4 nobody\r\n", b"PROXY ", &[b'x'; 300]] {
+        assert_eq!(whoami_after(wrong, "127.0.0.0/8").await, "refused", "{}", wrong.escape_ascii());
+    }
+}
+
+#[tokio::test]
+async fn nobody_else_can_name_a_client() {
+    assert_eq!(whoami_after(b"", "10.0.0.0/8").await, "127.0.0.1");
+    for header in [&b"PROXY TCP4 203.0.113.9 192.0.2.1 56324 443\r\n"[..], PROXY_V2] {
+        let told = whoami_after(header, "10.0.0.0/8").await;
+        assert!(told == "400" || told == "closed", "{told}");
+    }
+}
+
+#[tokio::test]
+async fn half_a_proxy_header_is_not_waited_for_for_long() {
+    let config = Config {
+        proxy_protocol: true,
+        trusted_proxies: Arc::new(["127.0.0.1".parse().unwrap()]),
+        first_request_timeout: Duration::from_millis(50),
+        ..Config::default()
+    };
+    let server = Server::start(config, hello());
+    for beginning in [&b""[..], b"PROXY TCP4 203.0.113.9 192.0.2.1 56", &PROXY_V2[..20]] {
+        let mut client = server.connect().await;
+        client.write_all(beginning).await.unwrap();
+        assert_eq!(ends(&mut client).await, b"", "cut, without a word");
+    }
+    server.stop().await;
+}

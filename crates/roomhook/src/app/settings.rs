@@ -25,6 +25,7 @@ pub(super) fn public_listener(config: &Config) -> anyhow::Result<listener::Confi
         drain_deadline: config.server.shutdown_deadline.0 / 2,
         tls: config.server.tls.as_ref().map(super::tls).transpose().context("server.tls")?.map(Arc::new),
         trusted_proxies: proxies.collect::<Result<Vec<_>, _>>().context("server.trusted_proxies")?.into(),
+        proxy_protocol: config.server.proxy_protocol,
         ..listener::Config::default()
     })
 }
@@ -192,6 +193,7 @@ mod tests {
         listen = "127.0.0.1:1"
         admin_listen = "127.0.0.1:2"
         trusted_proxies = ["10.9.0.0/16"]
+        proxy_protocol = true
         shutdown_deadline = "20s"
         worker_threads = 3
         [storage]
@@ -272,12 +274,20 @@ mod tests {
         std::fs::write(file.path(), ALL).expect("write");
         let config = config::load(Some(file.path()), []).expect("valid");
         // Destructured without `..`: a new key does not compile until somebody says here what it does.
-        let config::Server { listen, admin_listen, tls: _, trusted_proxies: _, shutdown_deadline, worker_threads } =
-            config.server.clone();
+        let config::Server {
+            listen,
+            admin_listen,
+            tls: _,
+            trusted_proxies: _,
+            proxy_protocol,
+            shutdown_deadline,
+            worker_threads,
+        } = config.server.clone();
         assert_eq!((listen.port(), admin_listen.port(), worker_threads), (1, 2, 3));
         let public = public_listener(&config).expect("a listener");
         assert_eq!(public.drain_deadline, shutdown_deadline.0 / 2);
         assert_eq!(public.connections_max, 13);
+        assert!(public.proxy_protocol && proxy_protocol);
         assert!(public.trusted_proxies.iter().any(|range| range.contains([10, 9, 1, 1].into())));
 
         let disk = disk(&config);

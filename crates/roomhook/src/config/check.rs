@@ -46,6 +46,12 @@ fn server(config: &Config, found: &mut Vec<Problem>) {
             ),
         ));
     }
+    if server.proxy_protocol && server.trusted_proxies.is_empty() {
+        found.push(Problem::new(
+            "server.proxy_protocol",
+            "is true but no proxy is trusted; list them in server.trusted_proxies",
+        ));
+    }
     if let Some(tls) = &server.tls {
         for (key, path) in [("server.tls.cert", &tls.cert), ("server.tls.key", &tls.key)] {
             if let Err(error) = std::fs::File::open(path) {

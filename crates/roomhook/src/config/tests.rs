@@ -121,6 +121,7 @@ fn combinations_that_would_surprise_at_night_stop_the_start() {
             "[server]\ntls = { cert = \"/nowhere/c\", key = \"/nowhere/k\" }\n",
             "server.tls.cert: cannot read /nowhere/c",
         ),
+        ("[server]\nproxy_protocol = true\n", "server.proxy_protocol: is true but no proxy is trusted"),
         ("[storage]\nshards = 0\n", "storage.shards"),
         ("[storage]\npath = \"\"\n", "storage.path"),
         ("[storage]\nretention_max_age = \"1s\"\n", "storage.retention_max_age"),
