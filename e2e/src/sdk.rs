@@ -31,10 +31,12 @@ pub enum Flavour {
     PythonJson,
     /// PyPI `centrifuge-python` with `use_protobuf`.
     PythonProtobuf,
+    /// npm `centrifuge`'s bundle in a page in Chromium. It knows `connect`, `subscribe`, `say`, `heard` only.
+    Browser,
 }
 
 impl Flavour {
-    /// All of them.
+    /// All that run without a browser.
     pub const ALL: [Self; 4] = [Self::JsJson, Self::JsProtobuf, Self::PythonJson, Self::PythonProtobuf];
 
     fn is_protobuf(self) -> bool {
@@ -47,8 +49,15 @@ impl Flavour {
         format!("ana_of_{self}")
     }
 
-    fn command(self) -> Result<Command> {
+    /// `page` is where a browser's page comes from.
+    fn command(self, page: Option<SocketAddr>) -> Result<Command> {
         Ok(match self {
+            Self::Browser => {
+                let page = page.context("a browser needs the address of its page")?;
+                let mut command = Command::new("node");
+                command.arg(peers::script("browser.js")).arg(peers::node()?).arg(page.port().to_string());
+                command
+            }
             Self::JsJson | Self::JsProtobuf => {
                 let mut command = Command::new("node");
                 command.arg(peers::script("realtime.js")).arg(peers::node()?);
@@ -70,7 +79,7 @@ impl fmt::Display for Flavour {
 }
 
 /// How a client connects.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The token; empty: it is asked for.
     pub token: String,
@@ -78,6 +87,8 @@ pub struct Options {
     pub ask_for_tokens: bool,
     /// The connect data.
     pub data: Option<Value>,
+    /// Where a browser's page comes from; nobody listens there yet.
+    pub page: Option<SocketAddr>,
 }
 
 /// What the server answered a call with, if it did not grant it.
@@ -131,7 +142,7 @@ impl Sdk {
     /// # Errors
     /// If it cannot be started or does not get in.
     pub async fn connected(flavour: Flavour, server: SocketAddr, user: impl AsRef<str>) -> Result<Self> {
-        let options = Options { token: rest::usersig_of(user.as_ref()), ask_for_tokens: false, data: None };
+        let options = Options { token: rest::usersig_of(user.as_ref()), ..Options::default() };
         let mut client = Self::start(flavour, server, options).await?;
         client.connect().await?;
         client.event("connected").await?;
@@ -144,10 +155,11 @@ impl Sdk {
     /// If the interpreter does not start.
     pub async fn start(flavour: Flavour, server: SocketAddr, options: Options) -> Result<Self> {
         let mut child = flavour
-            .command()?
+            .command(options.page)?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
+            // Whoever has started a browser must live to end it. All end by themselves when their input does.
+            .kill_on_drop(flavour != Flavour::Browser)
             .spawn()
             .with_context(|| format!("starting {flavour}"))?;
         let mut orders = child.stdin.take().context("the client has no input")?;

@@ -1,6 +1,7 @@
 //! Clients: SDKs that nobody here wrote, against the real server.
 
 mod asking;
+mod browser;
 mod presence;
 mod restart;
 mod slow;

@@ -18,7 +18,7 @@ fn platform(flavour: Flavour) -> (Option<Value>, &'static str) {
         Flavour::JsJson => (Some(json!({"OptPlatform": "Web", "theirs": [1, null]})), "Web"),
         Flavour::JsProtobuf => (Some(json!({"OptPlatform": "iPad"})), "iPad"),
         Flavour::PythonJson => (Some(json!({"OptPlatform": "Toaster"})), "Unknown"),
-        Flavour::PythonProtobuf => (None, "Unknown"),
+        Flavour::PythonProtobuf | Flavour::Browser => (None, "Unknown"),
     }
 }
 
@@ -35,7 +35,7 @@ fn line(flavour: Flavour) -> (Value, Value, &'static str) {
             let body = text("two lines\nwith \"quotes\", a \\, \u{2028}, ünïcödé, 你好, \u{1f600} and </script>");
             (json!({"MsgBody": body, "MsgPriority": "High"}), body, "")
         }
-        Flavour::PythonProtobuf => {
+        Flavour::PythonProtobuf | Flavour::Browser => {
             let custom =
                 json!({"MsgType": "TIMCustomElem", "MsgContent": {"Data": "{\"n\": 1.50}", "Desc": "", "Ext": "x"}});
             let body = json!([text("look")[0], custom]);
@@ -52,7 +52,7 @@ async fn what_anybody_says_reaches_every_sdk_and_the_webhook_alike() -> Result<(
     let mut members = Vec::new();
     for flavour in Flavour::ALL {
         let token = rest::usersig_of(&flavour.user());
-        let options = Options { token, ask_for_tokens: false, data: platform(flavour).0 };
+        let options = Options { token, data: platform(flavour).0, ..Options::default() };
         let mut member = Sdk::start(flavour, server.address(), options).await?;
         member.connect().await?;
         let joined = member.join("lobby").await?;

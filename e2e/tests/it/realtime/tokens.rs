@@ -29,7 +29,7 @@ fn expired(user: &str) -> String {
 }
 
 async fn start(flavour: Flavour, server: SocketAddr, token: String, ask_for_tokens: bool) -> Result<Sdk> {
-    let mut client = Sdk::start(flavour, server, Options { token, ask_for_tokens, data: None }).await?;
+    let mut client = Sdk::start(flavour, server, Options { token, ask_for_tokens, ..Options::default() }).await?;
     client.connect().await?;
     Ok(client)
 }
