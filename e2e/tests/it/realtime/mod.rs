@@ -2,6 +2,7 @@
 
 mod asking;
 mod browser;
+mod hostile;
 mod presence;
 mod restart;
 mod slow;
