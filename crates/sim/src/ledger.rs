@@ -56,7 +56,7 @@ pub(crate) struct EndpointTruth {
 pub(crate) struct Version {
     pub(crate) endpoint: Arc<Endpoint>,
     stamp: u64,
-    at_ms: u64,
+    pub(crate) at_ms: u64,
     /// When somebody was told: what comes after is judged by it.
     told: Option<u64>,
 }
@@ -246,6 +246,16 @@ impl Ledger {
     #[must_use]
     pub(crate) fn endpoint_of(&self, url: &str) -> Option<usize> {
         self.endpoints.iter().rposition(|known| known.versions.iter().any(|version| version.endpoint.url == url))
+    }
+
+    /// Whether a request to this endpoint may be one to a deleted namesake: a change that crossed the deletion made it anew
+    /// under the old URL.
+    pub(crate) fn is_ambiguous(&self, known: &EndpointTruth) -> bool {
+        let urls =
+            |of: &EndpointTruth| of.versions.iter().map(|version| version.endpoint.url.clone()).collect::<Vec<_>>();
+        let own = urls(known);
+        let same = |other: &&EndpointTruth| urls(other).iter().any(|url| own.contains(url));
+        self.endpoints.iter().filter(same).count() > 1
     }
 
     /// Whether `event` of `entry` is owed to an endpoint.
