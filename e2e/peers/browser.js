@@ -31,8 +31,12 @@ async function open(how) {
   const browser = spawn('chromium', flags, { env, stdio: ['ignore', 'ignore', 'pipe'] });
   browser.on('error', (error) => { console.error(`cannot start chromium: ${error.message}`); process.exit(1); });
   end = async () => {
-    browser.kill('SIGKILL');
-    // Its helpers notice a moment later, and write until then.
+    // An orderly end, so that its helpers do not write any more after it.
+    const ended = new Promise((resolve) => browser.on('exit', resolve));
+    const insist = setTimeout(() => browser.kill('SIGKILL'), 5000);
+    browser.kill('SIGTERM');
+    await ended;
+    clearTimeout(insist);
     for (let tries = 100; tries > 0; tries -= 1) {
       try {
         rmSync(profile, { recursive: true, force: true });
