@@ -77,7 +77,7 @@ impl Running {
             self.keeper.abort();
         }
         let _ = (&mut self.checkpointer).await;
-        write_checkpoints(&self.shared, true).await;
+        write_checkpoints(&self.shared, true, false).await;
     }
 
     /// Ends at once, for an endpoint that was deleted: nothing of it matters any more.
@@ -127,6 +127,7 @@ async fn keep(shared: Arc<Shared>) {
 /// Writes cursors and exceptions, at least every so often or after a thousand settled deliveries.
 async fn checkpoint(shared: Arc<Shared>) {
     let mut round: u32 = 0;
+    let mut failing = false;
     while !shared.is_stopping() {
         tokio::select! {
             biased;
@@ -134,19 +135,29 @@ async fn checkpoint(shared: Arc<Shared>) {
             () = tokio::time::sleep(shared.world.config.checkpoint_every) => {}
         }
         round = round.wrapping_add(1);
-        write_checkpoints(&shared, round.is_multiple_of(LAZY_ROUNDS)).await;
+        failing = write_checkpoints(&shared, round.is_multiple_of(LAZY_ROUNDS), failing).await;
     }
 }
 
-async fn write_checkpoints(shared: &Shared, lazy: bool) {
+/// True when something could not be written. Told once per trouble: a full disk must not be filled with lines about it.
+async fn write_checkpoints(shared: &Shared, lazy: bool, was_failing: bool) -> bool {
+    let (mut failed, mut wrote) = (false, false);
     for shard in 0..shared.world.shards {
         let Some(checkpoint) = shared.core().engine.checkpoint(shard, lazy) else { continue };
         let rows = checkpoint.rows.clone();
-        if let Err(error) = shared.world.rows.put(roomhook_log::LogId(shard), rows).await {
-            tracing::error!(shard, %error, "cannot write webhook cursors; a restart now would repeat deliveries");
-            shared.core().engine.checkpoint_failed(checkpoint);
+        match shared.world.rows.put(roomhook_log::LogId(shard), rows).await {
+            Ok(()) => wrote = true,
+            Err(error) => {
+                if !was_failing && !failed {
+                    tracing::error!(shard, %error, "cannot write webhook cursors; a restart now would repeat deliveries");
+                }
+                failed = true;
+                shared.core().engine.checkpoint_failed(checkpoint);
+            }
         }
     }
+    // A round that wrote nothing at all says nothing about whether the trouble is over.
+    failed || (was_failing && !wrote)
 }
 
 /// Whether a thousand deliveries wait for their checkpoint.

@@ -134,7 +134,12 @@ impl Handle {
 
 impl Run<'_> {
     async fn one(&mut self, id: DeliveryId) -> Result<(), HandleError> {
-        let batch = match self.handle.world.log.read(LogId(id.shard), id.pos.lsn)?.next_batch().await {
+        let (world, log) = (&self.handle.world, LogId(id.shard));
+        // Reading what is still to come would wait for it, and logs beside the shards' hold no events.
+        if id.shard >= world.shards || id.pos.lsn >= world.log.bounds(log).await?.next {
+            return Err(HandleError::NoEvent);
+        }
+        let batch = match world.log.read(log, id.pos.lsn)?.next_batch().await {
             Err(ReadError::Trimmed { .. }) => return Err(HandleError::NoEvent),
             batch => batch?,
         };

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use roomhook_hooks::{Replay, TrailState, What, engine::Listed};
+use roomhook_hooks::{HandleError, Replay, TrailState, What, engine::Listed};
 use roomhook_log::{AppendError, Fault, LogId};
 use roomhook_room::{EndpointId, Event, MsgSeq, RoomId, RoomInfo, RoomKey, Start, Statistic, Token};
 
@@ -252,6 +252,22 @@ async fn a_range_is_replayed_elsewhere_while_live_delivery_goes_on() {
     let time = Replay { what: What::Time { from: 0, to: u64::MAX }, ..replay };
     let done = world.hooks().replay(&default(), &time, &mut |_| {}).await.expect("replay");
     assert_eq!(done.acknowledged, 10);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_replay_of_what_is_not_there_says_so_instead_of_waiting_for_it() {
+    let receiver = Receiver::start().await;
+    let mut world = World::new(vec![endpoint(&receiver.url("/"))]).await;
+    wait_for_status(world.hooks(), |_| true).await;
+    for (shard, lsn) in [(0, 1_000_000), (0, u64::MAX), (60_000, 1), (u16::MAX, 1)] {
+        let pos = roomhook_hooks::engine::EventPos { lsn: roomhook_log::Lsn(lsn), index: 0 };
+        let what = What::One(roomhook_hooks::engine::DeliveryId { shard, pos });
+        let replay = Replay { what, to: None, per_s: NonZeroU32::new(1_000).expect("rate") };
+        let replayed = async { world.hooks().replay(&default(), &replay, &mut |_| {}).await };
+        let replayed = tokio::time::timeout(std::time::Duration::from_secs(10), replayed).await;
+        assert!(matches!(replayed, Ok(Err(HandleError::NoEvent))), "{shard}-{lsn}");
+    }
     world.stop().await;
 }
 
