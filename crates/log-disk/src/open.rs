@@ -1,6 +1,13 @@
 //! Opens a whole store: the lock, what was fixed at its creation, all logs at once.
 
-use std::{fs, path::Path, sync::Arc, thread};
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    sync::Arc,
+    thread,
+};
 
 use roomhook_log::{LogId, Lsn};
 
@@ -24,7 +31,7 @@ pub(crate) fn open(config: &Arc<DiskConfig>) -> Result<(Lock, Vec<Recovered>), O
     if config.shards == 0 || config.shards > SHARDS_MAX {
         return Err(OpenError::ShardsRange(config.shards));
     }
-    fs::create_dir_all(path).map_err(OpenError::io("creating", path))?;
+    create_folder(path).map_err(OpenError::io("creating", path))?;
     let lock = Lock::acquire(path)?;
     let stored = StoreFile::read(path)?;
     if let Some(stored) = stored.filter(|stored| stored.shards != config.shards) {
@@ -40,6 +47,18 @@ pub(crate) fn open(config: &Arc<DiskConfig>) -> Result<(Lock, Vec<Recovered>), O
         StoreFile { shards: config.shards }.write(path)?;
     }
     Ok((lock, logs))
+}
+
+/// Makes the store's folder, for its owner alone: messages and secrets of endpoints lie in it as they are. The rights of
+/// a folder that is there already are whoever made it's to choose.
+fn create_folder(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        created => created,
+    }
 }
 
 /// Logs that a store with more shards would have.

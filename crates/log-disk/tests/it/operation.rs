@@ -177,3 +177,18 @@ async fn a_caller_that_goes_away_does_not_stop_the_committer() {
     assert_eq!(read_all(&store, LOG).await.expect("read").len() as u64, claim.next.0 - 1);
     store.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_new_store_is_for_its_owner_alone_and_a_folder_that_is_there_keeps_its_rights() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("tempdir");
+    let rights = |path: &std::path::Path| std::fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
+    let (made, given) = (folder.path().join("new/store"), folder.path().join("given"));
+    std::fs::create_dir(&given).expect("create");
+    std::fs::set_permissions(&given, std::fs::Permissions::from_mode(0o750)).expect("chmod");
+    for (path, expected) in [(made, 0o700), (given, 0o750)] {
+        let store = DiskLog::open(small(&path)).expect("open");
+        assert_eq!(rights(&path), expected, "{}", path.display());
+        store.shutdown().await;
+    }
+}
