@@ -12,6 +12,10 @@ use roomhook_room::{Room, RoomKey};
 
 use crate::rows;
 
+/// Snapshots of one append, in bytes, however many are overdue: the log refuses appends that are too large, and would
+/// refuse the next one no less. What is left over goes with the batches after.
+const SNAPSHOT_BYTES_MAX: usize = roomhook_log::limits::APPEND_BYTES_MAX / 4;
+
 /// One room in memory.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -120,13 +124,14 @@ impl Cache {
     }
 
     /// Chooses the rooms whose snapshots go with a batch of records `first..end`: the longest dirty first, from half of
-    /// the replay limit on, a limited number of bytes per batch; beyond the limit, whatever it takes.
+    /// the replay limit on, a limited number of bytes per batch; beyond the limit, as many as an append can take.
     pub(crate) fn plan(&mut self, first: Lsn, end: Lsn, limits: Limits) -> Plan {
         let mut plan = Plan::default();
         let mut bytes = 0;
         while let Some(oldest) = self.oldest_dirty() {
             let suffix = end.0.saturating_sub(oldest.0);
-            let may_wait = bytes >= limits.snapshot_bytes_max && suffix <= limits.replay_records_max;
+            let has_time = bytes >= limits.snapshot_bytes_max && suffix <= limits.replay_records_max;
+            let may_wait = has_time || bytes >= SNAPSHOT_BYTES_MAX;
             if suffix <= limits.replay_records_max / 2 || may_wait {
                 break;
             }
@@ -198,5 +203,61 @@ impl Cache {
         });
         // Looking at all rooms is paid for by those that come until the next look, even if only dirty ones are here.
         self.look_at = self.slots.len() + limits.rooms_cached_max / 8 + 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roomhook_log::limits;
+    use roomhook_room::{AppId, Event, Incarnation, RoomId, RoomInfo, UnixMillis, UserId, fold};
+
+    use super::*;
+
+    /// A room whose snapshot has about this many bytes.
+    fn large(bytes: usize) -> Room {
+        let operator = UserId::new("ann").expect("user");
+        let info = RoomInfo {
+            room_type: "Live".into(),
+            name: String::new(),
+            owner: operator.clone(),
+            cover_url: String::new(),
+            background_url: String::new(),
+            custom_info: "x".repeat(bytes),
+            notice: String::new(),
+            seat_template: String::new(),
+            take_seat_mode: String::new(),
+            is_message_disabled: false,
+            is_seat_enabled: false,
+            is_public_visible: false,
+            is_unlimited_room_enabled: false,
+            keep_owner_on_seat: false,
+            max_seat_count: 0,
+            max_member_count: 0,
+            activity_status: 0,
+            category: Vec::new(),
+        };
+        let mut room = Room::absent();
+        let incarnation = Incarnation::from_random(7);
+        fold(&mut room, &Event::RoomCreated { at: UnixMillis(1), operator, incarnation, info });
+        room
+    }
+
+    #[test]
+    fn overdue_snapshots_never_make_an_append_that_the_log_refuses() {
+        let mut cache = Cache::default();
+        for number in 1..=50 {
+            let room = RoomKey { app: AppId(1), room: RoomId::new(&format!("r{number}")).expect("room") };
+            cache.insert(room.clone(), Slot::clean(Key(room.to_bytes()), large(1 << 20), Lsn(0)));
+            cache.folded(&room, Lsn(number));
+        }
+        let limits = Limits { replay_records_max: 10, snapshot_bytes_max: 1 << 10, rooms_cached_max: 100 };
+        let mut batches = 0;
+        while cache.oldest_dirty().is_some() {
+            let plan = cache.plan(Lsn(1_000), Lsn(1_001), limits);
+            limits::check_append(&[], &plan.rows).expect("an append that the log takes");
+            cache.commit(&[], &plan);
+            batches += 1;
+        }
+        assert!((2..=10).contains(&batches), "{batches}");
     }
 }
