@@ -12,6 +12,7 @@ mod shutdown;
 mod tls;
 mod usersig;
 mod webhook;
+mod webhooks_crash;
 
 use anyhow::Result;
 use roomhook_e2e::rest::Client;

@@ -1,0 +1,204 @@
+//! Server and receiver lose power at random moments under load, and the endpoint moves to another address meanwhile. After
+//! healing, all that was acknowledged has arrived, in order, and the numbers add up.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use roomhook_e2e::receiver::{Options, Receiver, Seen};
+use roomhook_e2e::server::{Server, Setup};
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+const ROOMS: usize = 6;
+/// Deliveries that a crash may repeat: what was settled since the last checkpoint, and what was in flight.
+const REPEATS_PER_CRASH_MAX: usize = 1_000 + 64;
+/// What the server says of its default endpoint.
+const NUMBERS: [&str; 5] = ["acknowledged_total", "delivered_total", "pending", "parked", "expired_total"];
+
+/// Room and number of each message that was acknowledged.
+type Acknowledged = HashSet<(String, u64)>;
+
+fn setting(name: &str, otherwise: u64) -> Result<u64> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name} is no number")),
+        Err(_) => Ok(otherwise),
+    }
+}
+
+fn setup(receiver: &Receiver) -> Setup {
+    let quick = "retry_first = \"50ms\"\nretry_max = \"500ms\"";
+    Setup { of_webhooks: quick.to_owned(), ..Setup::webhook(receiver.url()) }
+}
+
+async fn make_rooms(server: &Server) -> Result<()> {
+    let mut client = server.client().await?;
+    client.import("ana_k").await?;
+    for room in 0..ROOMS {
+        client.create_room(&format!("room-{room}")).await?;
+    }
+    Ok(())
+}
+
+/// Sends into all rooms until told to stop or the server is gone; tells what was acknowledged.
+async fn load(server: &Server, stop: &Arc<AtomicBool>) -> Result<JoinSet<Acknowledged>> {
+    let mut senders = JoinSet::new();
+    for sender in 0..ROOMS * 2 {
+        let (mut client, stop) = (server.client().await?, Arc::clone(stop));
+        senders.spawn(async move {
+            let (room, mut told) = (format!("room-{}", sender % ROOMS), Acknowledged::new());
+            while !stop.load(Ordering::Acquire) {
+                let Ok(receipt) = client.text(&room, "ana_k", "under load").await else { break };
+                told.insert((room.clone(), receipt.seq));
+            }
+            told
+        });
+    }
+    Ok(senders)
+}
+
+async fn end(mut senders: JoinSet<Acknowledged>, acknowledged: &mut Acknowledged) -> Result<()> {
+    while let Some(told) = senders.join_next().await {
+        acknowledged.extend(told?);
+    }
+    Ok(())
+}
+
+/// The five numbers of the default endpoint, from `/metrics`.
+async fn numbers(server: &Server) -> Result<[u64; 5]> {
+    let (_, metrics) = server.admin_get("/metrics").await?;
+    let read = |name: &str| -> Result<u64> {
+        let wanted = format!("webhook_{name}{{");
+        let line = metrics.lines().find(|line| line.contains(&wanted)).with_context(|| format!("no {name}"))?;
+        line.rsplit(' ').next().and_then(|value| value.parse().ok()).with_context(|| format!("no number: {line}"))
+    };
+    let mut found = [0; 5];
+    for (number, name) in found.iter_mut().zip(NUMBERS) {
+        *number = read(name)?;
+    }
+    Ok(found)
+}
+
+/// Waits until nothing is pending, with the numbers adding up at every look.
+async fn settle(server: &Server, patience: Duration) -> Result<[u64; 5]> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let now = numbers(server).await?;
+        let [acknowledged, delivered, pending, parked, expired] = now;
+        ensure!(acknowledged == delivered + pending + parked + expired, "owed-paid: {NUMBERS:?} are {now:?}");
+        if pending == 0 {
+            return Ok(now);
+        }
+        ensure!(Instant::now() < deadline, "{NUMBERS:?} are still {now:?}");
+        sleep(Duration::from_millis(50)).await; // polling is what an operator's dashboard does too
+    }
+}
+
+/// Everything acknowledged arrived, first arrivals of each room are in order, and repeats stay within the window.
+fn check(acknowledged: &Acknowledged, seen: &[Seen], crashes: usize) -> Result<()> {
+    let (mut first, mut repeats) = (HashSet::new(), 0);
+    let mut rooms: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for one in seen {
+        if first.insert((one.room().to_owned(), one.seq())) {
+            rooms.entry(one.room()).or_default().push(one.seq());
+        } else {
+            repeats += 1;
+        }
+    }
+    let missing: Vec<_> = acknowledged.difference(&first).collect();
+    ensure!(missing.is_empty(), "{} acknowledged messages never arrived: {missing:?}", missing.len());
+    for (room, seqs) in &rooms {
+        ensure!(seqs.is_sorted(), "in-order: first arrivals in {room} are {seqs:?}");
+    }
+    ensure!(repeats <= crashes * REPEATS_PER_CRASH_MAX, "{repeats} repeats after {crashes} crashes");
+    Ok(())
+}
+
+async fn move_to(server: &Server, url: &str) -> Result<()> {
+    let body = json!({"Url": url, "CallbackCommandList": ["Group.CallbackAfterSendMsg"]});
+    server.client().await?.ok("live_config/update_callback", &body).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stderr, reason = "a failed round is repeated with its seed")]
+async fn server_and_receiver_crash_at_random_and_all_that_is_owed_is_paid() -> Result<()> {
+    let rounds = setting("ROOMHOOK_E2E_WEBHOOK_ROUNDS", 6)?;
+    let away_ms = setting("ROOMHOOK_E2E_AWAY_MS", 1_500)?;
+    let seed = setting("ROOMHOOK_E2E_SEED", fastrand::u64(..))?;
+    eprintln!("ROOMHOOK_E2E_SEED={seed} ROOMHOOK_E2E_WEBHOOK_ROUNDS={rounds} ROOMHOOK_E2E_AWAY_MS={away_ms}");
+    let mut random = fastrand::Rng::with_seed(seed);
+
+    let mut receiver = Receiver::start().await?;
+    let mut server = setup(&receiver).start().await?;
+    make_rooms(&server).await?;
+    let (mut acknowledged, mut seen) = (Acknowledged::new(), Vec::new());
+    for round in 0..rounds {
+        let stop = Arc::new(AtomicBool::new(false));
+        let senders = load(&server, &stop).await?;
+        sleep(Duration::from_millis(random.u64(50..=500))).await; // the moment of the crash is the point of this test
+        let what = random.u32(0..4);
+        eprintln!(
+            "round {round}: {}",
+            ["server", "receiver", "both", "receiver, for another address"][what as usize % 4]
+        );
+        if what != 0 {
+            let port = if what == 3 { 0 } else { receiver.port() };
+            seen.extend(receiver.stop().await?);
+            sleep(Duration::from_millis(random.u64(0..=away_ms))).await;
+            if what == 2 {
+                server.kill_9().await?;
+                server.start_again().await?;
+            }
+            receiver = Receiver::start_with(Options { port, ..Options::default() }).await?;
+            if what == 3 {
+                move_to(&server, &receiver.url()).await?;
+            }
+        } else {
+            server.kill_9().await?;
+            server.start_again().await?;
+        }
+        stop.store(true, Ordering::Release);
+        end(senders, &mut acknowledged).await?;
+        seen.extend(receiver.drain());
+    }
+    let [owed, delivered, ..] = settle(&server, Duration::from_secs(60)).await?;
+    seen.extend(receiver.stop().await?);
+    eprintln!("{} acknowledged, {owed} owed, {delivered} delivered, {} received", acknowledged.len(), seen.len());
+    ensure!(owed >= acknowledged.len() as u64 && delivered == owed, "nothing was parked, nothing expired");
+    // A receiver that dies had deliveries in flight that it had taken: a crash as well.
+    check(&acknowledged, &seen, usize::try_from(rounds)? * 2)
+}
+
+/// What is said after the answer of a switch is owed by it; what was acknowledged before the call is owed by what held
+/// then. Twenty times over, with no pause between the two.
+#[tokio::test]
+async fn a_switch_holds_from_its_answer_on() -> Result<()> {
+    let receiver = Receiver::start().await?;
+    let server = setup(&receiver).start().await?;
+    make_rooms(&server).await?;
+    let mut client = server.client().await?;
+    let mut owed = Acknowledged::new();
+    for round in 0..20 {
+        let on = round % 2 == 1;
+        let commands = if on { vec!["Group.CallbackAfterSendMsg"] } else { vec!["Live.CallbackAfterDestroyRoom"] };
+        client
+            .ok("live_config/update_callback", &json!({"Url": receiver.url(), "CallbackCommandList": commands}))
+            .await?;
+        for room in 0..ROOMS {
+            let room = format!("room-{room}");
+            let receipt = client.text(&room, "ana_k", "right after").await?;
+            if on {
+                owed.insert((room, receipt.seq));
+            }
+        }
+    }
+    let [acknowledged, ..] = settle(&server, Duration::from_secs(30)).await?;
+    let seen = receiver.stop().await?;
+    let got: Acknowledged = seen.iter().map(|seen| (seen.room().to_owned(), seen.seq())).collect();
+    assert_eq!(got, owed);
+    assert_eq!(acknowledged, owed.len() as u64);
+    Ok(())
+}
