@@ -49,10 +49,23 @@ impl Client {
     }
 
     pub(super) async fn open_over(world: &World, stream: Box<dyn Stream>, format: Format) -> Self {
+        Self::open_with(world, stream, format, None).await
+    }
+
+    /// With a header of its own in the upgrade request.
+    pub(super) async fn open_with(
+        world: &World,
+        stream: Box<dyn Stream>,
+        format: Format,
+        extra: Option<(&'static str, &str)>,
+    ) -> Self {
         let mut request = format!("ws://{}/connection/websocket", world.addr).into_client_request().unwrap();
         if format == Format::Protobuf {
             let name = HeaderValue::from_static("centrifuge-protobuf");
             request.headers_mut().insert("sec-websocket-protocol", name);
+        }
+        if let Some((name, value)) = extra {
+            request.headers_mut().insert(name, value.parse().unwrap());
         }
         let (socket, _response) = client_async(request, stream).await.unwrap();
         Self { socket, format, last_id: 0, waiting: VecDeque::new() }

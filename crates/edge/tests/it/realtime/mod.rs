@@ -5,6 +5,7 @@ mod client;
 mod conversation;
 mod deflate;
 mod hostile;
+mod limits;
 mod no_seam;
 mod presence;
 mod resume;
