@@ -6,6 +6,8 @@
 
 mod decoder;
 mod deflate;
+#[cfg(test)]
+mod entry;
 mod frame;
 mod handshake;
 
