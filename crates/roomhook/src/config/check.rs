@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, net::IpAddr, time::Duration};
 
+use roomhook_protocol::webhook::CommandWord;
+
 use super::{App, Config, Limit, Retry, Webhook, problem::Problem};
 
 /// Everything wrong with a configuration that was read. Empty = usable.
@@ -138,6 +140,14 @@ fn first_webhook(webhook: &Webhook, key: &str, config: &Config, found: &mut Vec<
         found.push(Problem::new(
             format!("{key}.commands"),
             "is empty, so nothing would be sent; write [\"Group.CallbackAfterSendMsg\"]",
+        ));
+    }
+    if let Some(unknown) = webhook.commands.iter().find(|command| CommandWord::parse(command).is_none()) {
+        found.push(Problem::new(
+            format!("{key}.commands"),
+            format!(
+                "\"{unknown}\" is no command word, so it would never be sent; write \"Group.CallbackAfterSendMsg\""
+            ),
         ));
     }
     if webhook.token.expose().chars().count() > 128 {

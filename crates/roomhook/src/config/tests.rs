@@ -155,6 +155,7 @@ fn a_webhook_that_could_never_be_delivered_stops_the_start() {
         ("url = \"http://127.0.0.1:9/h\"", "webhooks.allow = [\"127.0.0.1\"]"),
         ("url = \"https://[::1]/h\"", "webhooks.allow = [\"::1\"]"),
         ("url = \"https://e.com\"\ncommands = []", "app.0.webhook.commands"),
+        ("url = \"https://e.com\"\ncommands = [\"Group.CallbackAfterSendMessage\"]", "app.0.webhook.commands"),
         ("url = \"https://e.com\"\nsigning_secret = \"abc\"", "app.0.webhook.signing_secret"),
     ] {
         let text = advice(&hook(line));
