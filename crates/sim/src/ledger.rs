@@ -80,6 +80,8 @@ pub(crate) struct Ledger {
     stamp: u64,
     /// When the server was up, in virtual time; the last one may be open.
     lives: Vec<(u64, u64)>,
+    /// The newest power loss: what was judged before it may have to be judged again, by the switches of then.
+    rows_lost_at: u64,
 }
 
 impl Ledger {
@@ -93,6 +95,7 @@ impl Ledger {
             refused: BTreeSet::new(),
             stamp: 0,
             lives: Vec::new(),
+            rows_lost_at: 0,
         }
     }
 
@@ -220,6 +223,10 @@ impl Ledger {
         !self.rooms.values().flat_map(|room| &room.sent).any(|(_, message)| message.draft.msg_id.random == random)
     }
 
+    pub(crate) fn rows_lost(&mut self, now_ms: u64) {
+        self.rows_lost_at = now_ms;
+    }
+
     // === answering ===
 
     #[must_use]
@@ -268,7 +275,7 @@ impl Ledger {
         if room.app != known.name.app {
             return NOT;
         }
-        let judged_by = self.judged_by(entry.at_ms);
+        let judged_by = if entry.at_ms <= self.rows_lost_at { u64::MAX } else { self.judged_by(entry.at_ms) };
         let told = known.versions.iter().rposition(|version| version.told.is_some_and(|told| told <= entry.stamp));
         let last = known.versions.iter().rposition(|version| version.at_ms <= judged_by).unwrap_or(0);
         let from_start = match first.endpoint.start {

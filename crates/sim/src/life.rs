@@ -67,6 +67,9 @@ pub(crate) fn live(world: &Arc<World>, people: &mut People, log: MemoryLog, phas
     world.auditor.lock().stats.crashes += u64::from(world.fuse.is_blown());
     world.ledger.lock().life_ends(world.time.last_ms());
     let power_loss = world.act_dice.chance(world.scenario.power_loss);
+    if power_loss {
+        world.ledger.lock().rows_lost(world.time.last_ms());
+    }
     world.note(|| format!("a life ends, power loss: {power_loss}"));
     Ok(if power_loss { left.power_loss() } else { left.restart() })
 }
