@@ -17,8 +17,8 @@ use roomhook_room::{
 
 use crate::world::World;
 
-/// What was appended is judged by the switches of its time, or by later ones if they change before the server has been up
-/// for this long: how far it had judged is written lazily, and a restart judges what comes after anew.
+/// If the clock steps, times of shards and directory cannot be compared: changes within this much time in which the server
+/// was up may then count for what was sent before them.
 const JUDGED_WITHIN_MS: u64 = 60_000;
 
 #[derive(Debug)]
@@ -57,6 +57,8 @@ pub(crate) struct Version {
     pub(crate) endpoint: Arc<Endpoint>,
     stamp: u64,
     pub(crate) at_ms: u64,
+    /// When it was decided, by the server's clock.
+    since: u64,
     /// When somebody was told: what comes after is judged by it.
     told: Option<u64>,
 }
@@ -82,11 +84,12 @@ pub(crate) struct Ledger {
     lives: Vec<(u64, u64)>,
     /// The newest power loss: what was judged before it may have to be judged again, by the switches of then.
     rows_lost_at: u64,
+    clock_steps: bool,
 }
 
 impl Ledger {
     #[must_use]
-    pub(crate) fn new(shards: u16) -> Self {
+    pub(crate) fn new(shards: u16, clock_steps: bool) -> Self {
         let ids = (0..shards).map(LogId).chain([LogId::DIRECTORY]);
         Self {
             logs: ids.map(|log| (log, Vec::new())).collect(),
@@ -96,6 +99,7 @@ impl Ledger {
             stamp: 0,
             lives: Vec::new(),
             rows_lost_at: 0,
+            clock_steps,
         }
     }
 
@@ -128,7 +132,9 @@ impl Ledger {
         if !record.key.0.is_empty() {
             if log == LogId::DIRECTORY {
                 match decode_directory_record(&record.payload) {
-                    Ok(changes) => changes.iter().for_each(|change| self.learn_endpoint(change, stamp, at_ms)),
+                    Ok(changes) => {
+                        changes.iter().for_each(|change| self.learn_endpoint(change, stamp, at_ms, record.at_ms))
+                    }
                     Err(error) => world.violate("acked-in-log", format!("directory {lsn}: {error}")),
                 }
             } else {
@@ -180,10 +186,10 @@ impl Ledger {
         }
     }
 
-    fn learn_endpoint(&mut self, change: &directory::Event, stamp: u64, at_ms: u64) {
+    fn learn_endpoint(&mut self, change: &directory::Event, stamp: u64, at_ms: u64, since: u64) {
         match change {
             directory::Event::EndpointSaved(endpoint) => {
-                let version = Version { endpoint: Arc::clone(endpoint), stamp, at_ms, told: None };
+                let version = Version { endpoint: Arc::clone(endpoint), stamp, at_ms, since, told: None };
                 let name = EndpointName { app: endpoint.app, id: endpoint.id.clone() };
                 match self.endpoints.iter_mut().find(|known| !known.deleted && known.name == name) {
                     Some(known) => known.versions.push(version),
@@ -275,9 +281,16 @@ impl Ledger {
         if room.app != known.name.app {
             return NOT;
         }
-        let judged_by = if entry.at_ms <= self.rows_lost_at { u64::MAX } else { self.judged_by(entry.at_ms) };
+        let newest = |is: &dyn Fn(&Version) -> bool| known.versions.iter().rposition(is).unwrap_or(0);
         let told = known.versions.iter().rposition(|version| version.told.is_some_and(|told| told <= entry.stamp));
-        let last = known.versions.iter().rposition(|version| version.at_ms <= judged_by).unwrap_or(0);
+        let sent_at = event.at().0;
+        // What is decided in one millisecond has no order between logs.
+        let mut oldest = newest(&|version| version.since < sent_at).min(told.unwrap_or(0));
+        let mut last = newest(&|version| version.since <= sent_at).max(newest(&|version| version.stamp <= entry.stamp));
+        if self.clock_steps {
+            let judged_by = if entry.at_ms <= self.rows_lost_at { u64::MAX } else { self.judged_by(entry.at_ms) };
+            (oldest, last) = (0, last.max(newest(&|version| version.at_ms <= judged_by)));
+        }
         let from_start = match first.endpoint.start {
             Start::Oldest if known.versions.iter().all(|version| version.endpoint.start == Start::Oldest) => {
                 Owes { must: true, may: true }
@@ -289,7 +302,7 @@ impl Ledger {
                 Owes { must: told.is_some() && after, may: true }
             }
         };
-        let judges = known.versions.get(told.unwrap_or(0)..=last.max(told.unwrap_or(0))).unwrap_or_default();
+        let judges = known.versions.get(oldest..=last.max(oldest)).unwrap_or_default();
         let must = judges.iter().all(|version| owed(&version.endpoint, &room, event));
         let may = judges.iter().any(|version| owed(&version.endpoint, &room, event));
         Owes { must: from_start.must && must, may: from_start.may && may }

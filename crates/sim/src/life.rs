@@ -7,7 +7,7 @@ use std::{
 };
 
 use prometheus_client::registry::Registry;
-use roomhook_hooks::Hooks;
+use roomhook_hooks::{Hooks, engine::Mode};
 use roomhook_log::{Log, LogId, LogRead, Lsn, MemoryLog, Rows};
 use roomhook_shard::{Clock, Shards};
 use tokio::{
@@ -28,8 +28,9 @@ use crate::{
 const START_MS: u64 = 3_000;
 /// An operator restarts a server that has not been ready for this long.
 const NOT_READY_MS: u64 = 5_000;
-/// Within this much virtual time after the healing all must be paid.
-const PAID_WITHIN_MS: u64 = 600_000;
+/// Within this much virtual time after the healing all must be paid: the longest `Retry-After` is an hour, and that is what
+/// a restart waits for at most if the clock was set back.
+const PAID_WITHIN_MS: u64 = 7_200_000;
 /// Every so many looks is a thorough one.
 const DEEP_EVERY: u64 = 20;
 
@@ -182,7 +183,9 @@ async fn settle(world: &World, people: &People, doors: &Doors, tasks: &mut JoinS
         }
         let is_paid = |status| oracle::is_paid(world, status);
         let running = world.ledger.lock().endpoints.iter().filter(|known| !known.deleted).count();
-        let quiet = statuses.iter().all(|status| status.summary.totals.parked == 0 && is_paid(status));
+        let quiet = statuses
+            .iter()
+            .all(|status| (status.summary.totals.parked == 0 || status.summary.mode == Mode::NoUrl) && is_paid(status));
         if quiet && statuses.len() == running && running >= 2 {
             break;
         }

@@ -57,7 +57,7 @@ impl World {
     pub(crate) fn new(scenario: Scenario, keep_trace: bool) -> Arc<Self> {
         let seed = scenario.seed;
         Arc::new(Self {
-            ledger: Mutex::new(Ledger::new(scenario.shards)),
+            ledger: Mutex::new(Ledger::new(scenario.shards, scenario.clock_steps > 0)),
             scenario,
             time: Time::default(),
             fuse: Fuse::default(),

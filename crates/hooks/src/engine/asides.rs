@@ -286,7 +286,8 @@ impl Engine {
     /// A parked delivery gets a second life, as one set aside that is due now. `row` is what its row says.
     pub fn unpark(&mut self, id: DeliveryId, row: &ExceptionRow, now: u64) -> bool {
         let overtaken = self.asides.get(id).is_some() || self.is_parked_no_more(id);
-        if !row.parked || overtaken || self.is_aside_full() {
+        // Without a URL it would wait for ever.
+        if !row.parked || overtaken || self.is_aside_full() || !self.policy.sendable {
             return false;
         }
         let since = self.active(now);

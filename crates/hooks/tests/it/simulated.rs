@@ -81,6 +81,16 @@ fn without_a_url_what_was_set_aside_is_given_up_too() {
     }
 }
 
+/// Seed 655: retried by hand, it left the parked ones and had nowhere to go.
+#[test]
+fn without_a_url_what_is_parked_stays_parked() {
+    let mut rig = Rig::new(impatient());
+    let rows = parked(&mut rig, &["aone"]);
+    rig.configure(Policy { sendable: false, ..impatient() });
+    assert!(!rig.engine.unpark(rows[0].0, &rows[0].1, rig.now));
+    assert_eq!((rig.summary().totals.parked, rig.summary().totals.pending()), (1, 0));
+}
+
 /// Seed 556: the time of its next try, as written, lay as far ahead as the clock had been set back.
 #[test]
 fn after_a_restart_a_clock_that_was_set_back_makes_nothing_wait_for_longer() {
