@@ -8,6 +8,7 @@ mod connect;
 mod fanout;
 mod hook_receiver;
 pub(crate) mod load;
+mod neighbours;
 pub(crate) mod process;
 mod raw;
 mod readers;

@@ -54,6 +54,13 @@ fn bench_fanout_loads_a_running_server_at_a_rate() {
 }
 
 #[test]
+fn bench_fanout_tells_what_bad_neighbours_cost_the_others() {
+    let load = ["fanout", "--connections", "20", "--rate", "50", "--seconds", "1", "--no-raw", "--bad-neighbours", "9"];
+    let report = report(&load, &["deliveries_per_s", "p50_ms_beside_bad", "p99_ms_beside_bad"]);
+    assert_eq!((&report["bad_neighbours"], &report["errors_beside_bad"]), (&json!(9), &json!(0)));
+}
+
+#[test]
 fn bench_connect_counts_clients_that_joined() {
     let report =
         report(&["connect", "--connections", "50", "--rooms", "4", "--in-flight", "8"], &["per_s", "cpu_s_per_10k"]);

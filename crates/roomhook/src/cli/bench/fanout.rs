@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::{
     load::{Pace, Target},
+    neighbours::BadNeighbours,
     process::{Memory, Probe, peak_rss_mb},
     raw::{self, Comparison, RawLimit},
     readers::{Heard, Readers, STAMP_DIGITS},
@@ -59,6 +60,10 @@ pub(crate) struct Args {
     /// Threads of the server (0: one per processor), and of the raw writer
     #[arg(long, default_value_t = 2, conflicts_with = "url")]
     server_threads: u16,
+    /// Sockets that never read, dribble half a frame, or send nonsense, beside a last phase at the rate of the one before:
+    /// how much later do the others hear? 0: none
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000))]
+    bad_neighbours: u32,
     /// Leave the raw limit out
     #[arg(long)]
     no_raw: bool,
@@ -89,6 +94,10 @@ impl Phase {
         self.deliveries as f64 / self.took.as_secs_f64()
     }
 
+    fn messages_per_s(&self) -> u32 {
+        (self.messages as f64 / self.took.as_secs_f64()) as u32
+    }
+
     fn cpu_s_per_million(&self) -> Option<f64> {
         self.cpu.filter(|_| self.deliveries > 0).map(|cpu| cpu.as_secs_f64() * 1e6 / self.deliveries as f64)
     }
@@ -107,6 +116,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let start_mb = rss();
     let heard = Arc::new(Heard::new(args.connections as usize, args.rooms as usize)?);
     let readers = fill(&args, &subject, &room_prefix, &heard).await?;
+    let mut beside_bad = None;
     // Let what the joining left behind be dealt with before memory is read.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let idle_mb = rss();
@@ -115,7 +125,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         admin: subject.admin.clone(),
         heard: Arc::clone(&heard),
         rooms: args.rooms as usize,
-        room_prefix,
+        room_prefix: room_prefix.clone(),
         padding: "x".repeat((args.size as usize).saturating_sub(STAMP_DIGITS)),
     });
     let mut phases = Vec::new();
@@ -124,6 +134,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         if let Some(Ok(maximum)) = phases.first().filter(|_| args.rate == 0) {
             let half = (maximum.messages as f64 / maximum.took.as_secs_f64() / 2.0).max(1.0) as u32;
             phases.push(load.phase(&args, half, subject.probe).await);
+        }
+        if args.bad_neighbours > 0 {
+            let rate = phases.last().and_then(|phase| phase.as_ref().ok()).map_or(0, Phase::messages_per_s);
+            beside_bad = Some(load.beside_bad(&args, &subject, rate.max(1)).await);
         }
     };
     let peak_mb = match subject.probe {
@@ -134,6 +148,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     let phases = phases.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
+    let beside_bad = beside_bad.transpose()?;
     let frame_bytes = heard.frame_bytes.load(Ordering::Relaxed) as usize;
     let lost = heard.sockets_lost.load(Ordering::Relaxed);
     drop(readers);
@@ -141,7 +156,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let raw = if args.no_raw { None } else { Some(raw::limit(args.comparison(frame_bytes)).await?) };
     let memory = RunMemory { start_mb, idle_mb, peak_mb };
     let (Some(maximum), Some(latency)) = (phases.first(), phases.last()) else { anyhow::bail!("nothing was measured") };
-    report(&args, maximum, latency, &memory, raw, lost).print(args.json);
+    let mut report = report(&args, maximum, latency, &memory, raw, lost);
+    if let Some(beside_bad) = &beside_bad {
+        report.field("bad_neighbours", args.bad_neighbours);
+        report.field("p50_ms_beside_bad", beside_bad.latencies.ms(0.5));
+        report.field("p99_ms_beside_bad", beside_bad.latencies.ms(0.99));
+        report.field("errors_beside_bad", beside_bad.errors);
+    }
+    report.print(args.json);
     let loss = heard.first_loss.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(error) = loss.or(phases.into_iter().find_map(|phase| phase.first_error)) {
         anyhow::bail!("not all went well; the first: {error}");
@@ -198,7 +220,7 @@ fn report(
 
 impl Args {
     fn own(&self) -> Own {
-        let more = server_settings(self.connections, &self.write_delay);
+        let more = server_settings(self.connections + self.bad_neighbours, &self.write_delay);
         Own { durability: self.durability.clone(), threads: self.server_threads, more, ..Own::default() }
     }
 
@@ -307,6 +329,14 @@ impl Load {
             errors: turns.errors.load(Ordering::Relaxed),
             first_error,
         })
+    }
+
+    /// A phase with bad neighbours.
+    async fn beside_bad(self: &Arc<Self>, args: &Args, subject: &Subject, rate: u32) -> anyhow::Result<Phase> {
+        let neighbours = BadNeighbours::move_in(subject, &self.room_prefix, args.rooms, args.bad_neighbours).await?;
+        let phase = self.phase(args, rate, subject.probe).await;
+        neighbours.move_out().await;
+        phase
     }
 
     /// Waits until nothing more arrives.
