@@ -159,6 +159,8 @@ impl Shared {
             wakes
         };
         self.wake(wakes);
+        // What filled a window may have been given up with the URL (simulator, seed 2038): readers look again.
+        self.spaces.iter().for_each(Notify::notify_one);
     }
 
     pub(crate) fn next_job(&self) -> Option<Job> {

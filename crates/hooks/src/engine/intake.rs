@@ -76,6 +76,10 @@ impl Engine {
             }
             self.take_in(shard, delivery);
         }
+        if !self.policy.sendable {
+            // All of it was given up at once, and no answer will ever come to move the cursor.
+            self.pass(shard);
+        }
         if let Some(window) = self.windows.get_mut(at) {
             window.next_load = window.next_load.max(next);
             window.counted = window.counted.max(next);
@@ -158,6 +162,7 @@ impl Engine {
             let open: Vec<u64> =
                 window.iter().filter(|(_, slot)| waiting(slot.state)).map(|(ordinal, _)| ordinal).collect();
             open.into_iter().for_each(|ordinal| self.finish(shard, ordinal, Settlement::Skipped));
+            self.pass(shard);
         }
         self.skip_asides();
     }

@@ -81,6 +81,19 @@ fn without_a_url_what_was_set_aside_is_given_up_too() {
     }
 }
 
+/// Seed 2038: what did not fit into the window was never read again, because no answer came that could make space.
+#[test]
+fn without_a_url_a_backlog_larger_than_the_window_is_given_up_too() {
+    let limits = Limits { span_max: 4, ..Limits::default() };
+    let mut rig = Rig::new(Policy { limits, ..policy() });
+    for _ in 0..20 {
+        rig.say("a");
+    }
+    rig.configure(Policy { limits, sendable: false, ..policy() });
+    let totals = rig.summary().totals;
+    assert_eq!((totals.acknowledged, totals.skipped, totals.pending()), (20, 20, 0));
+}
+
 /// Seed 655: retried by hand, it left the parked ones and had nowhere to go.
 #[test]
 fn without_a_url_what_is_parked_stays_parked() {
