@@ -168,9 +168,10 @@ async fn break_things(world: &World, people: &mut People, doors: &Doors, tasks: 
 /// The liveness phase: waits until all is paid, and lets somebody retry what is parked.
 async fn settle(world: &World, people: &People, doors: &Doors, tasks: &mut JoinSet<()>) {
     world.net.lock().heal();
-    people.make_well(doors, tasks);
     let begun = world.time.now_ms();
     loop {
+        // Again and again: a change that was on its way may have come after.
+        people.make_well(doors, tasks);
         sleep(Duration::from_millis(500)).await;
         while tasks.try_join_next().is_some() {}
         let statuses = doors.handle.status();
