@@ -192,7 +192,7 @@ impl HttpChannel {
             if let Some(lease) = multiplex.lease() {
                 return Ok(self.share(target, lease));
             }
-            if multiplex.is_single() {
+            if multiplex.is_single() || multiplex.is_one_each() {
                 drop(turn);
                 return self.connect(target).await;
             }

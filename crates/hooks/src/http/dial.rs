@@ -33,7 +33,10 @@ impl HttpChannel {
         if stream.alpn() == Some(H2) {
             let link = Link::open(stream).await.map_err(|error| broken(&error))?;
             target.multiplex.set_single(false);
-            let lease = link.lease().ok_or_else(|| SendError::Broken("the connection ended at once".into()))?;
+            self.phase = Phase::Waiting;
+            let takes_streams = link.takes_streams().await;
+            let lease = link.lease().filter(|_| takes_streams);
+            let lease = lease.ok_or_else(|| SendError::Broken("the connection ended at once".into()))?;
             target.multiplex.add(&link);
             return Ok(self.share(target, lease));
         }

@@ -1,10 +1,14 @@
 //! HTTP/2: connections that the senders of one target share, a bounded number of streams on each.
 //!
 //! Whether an endpoint speaks it is known after the first TLS handshake (ALPN). Until then, and while no connection has a
-//! stream left, one sender connects and the others wait for it, so that a burst does not open a connection each.
+//! stream left, one sender connects and the others wait for it, so that a burst does not open a connection each. A request
+//! is put on a connection only when the endpoint has said that it takes one more there: one that waits behind others would
+//! use up its time although the endpoint is well.
 
 use std::{
     fmt,
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -15,9 +19,12 @@ use std::{
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+};
 
 use super::{
     answer::{BODY_BYTES_MAX, HEAD_BYTES_MAX},
@@ -29,6 +36,8 @@ pub(crate) const H2: &[u8] = b"h2";
 pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
 /// Streams on one connection, if the endpoint allows that many: a lost connection takes no more attempts with it.
 const STREAMS_MAX: usize = 32;
+/// Stands for what the endpoint allows as long as it has not said it. Not a number that it could say.
+const UNSAID: usize = usize::MAX - 1;
 /// What an endpoint may send on one connection before it is read: all its streams together.
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
@@ -40,17 +49,49 @@ pub struct Multiplex {
     pub(crate) connecting: tokio::sync::Mutex<()>,
     /// The newest handshake chose HTTP/1.1, where everybody has a connection of their own.
     single: AtomicBool,
+    /// The newest connection takes one stream at a time: waiting for each other's connections would gain nothing.
+    one_each: AtomicBool,
 }
 
 /// One connection.
 pub(crate) struct Link {
     sender: SendRequest<Full<Bytes>>,
     streams: AtomicUsize,
-    streams_max: Arc<AtomicUsize>,
+    /// Streams that it takes at once, as the endpoint said; `None` until it has. Closed with the connection.
+    allowed: watch::Receiver<Option<usize>>,
     /// No new streams: it was silent, or broke.
     retired: AtomicBool,
-    ended: watch::Receiver<()>,
     driver: AbortHandle,
+}
+
+/// hyper reads a connection in a task of its own. Until the endpoint has said how many streams it takes, whoever waits for
+/// that is told whenever something was read.
+#[derive(Debug, Default)]
+struct News {
+    read: Notify,
+    is_settled: AtomicBool,
+}
+
+/// Starts hyper's tasks.
+#[derive(Clone, Debug)]
+struct Spawn(Arc<News>);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Spawn {
+    fn execute(&self, task: F) {
+        let news = self.0.clone();
+        // It ends with the connection, or when nobody has a sender any more.
+        tokio::spawn(async move {
+            let mut task = pin!(task);
+            poll_fn(|cx| {
+                let polled = task.as_mut().poll(cx);
+                if !news.is_settled.load(Ordering::Acquire) {
+                    news.read.notify_one();
+                }
+                polled
+            })
+            .await;
+        });
+    }
 }
 
 /// A stream's place on a connection.
@@ -74,7 +115,13 @@ impl Multiplex {
         links.iter().filter_map(Weak::upgrade).find_map(|link| link.lease())
     }
 
+    /// Whether a connection serves only the one who opened it.
+    pub(crate) fn is_one_each(&self) -> bool {
+        self.one_each.load(Ordering::Acquire)
+    }
+
     pub(crate) fn add(&self, link: &Arc<Link>) {
+        self.one_each.store(link.allowed() <= 1, Ordering::Release);
         self.links.lock().push(Arc::downgrade(link));
     }
 }
@@ -82,36 +129,48 @@ impl Multiplex {
 impl Link {
     /// Speaks HTTP/2 on a connection that agreed to it.
     pub(crate) async fn open(stream: Stream) -> hyper::Result<Arc<Self>> {
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            // Until the endpoint has said how many it allows; more wait meanwhile instead of being refused.
-            .initial_max_send_streams(1)
+        let news = Arc::new(News::default());
+        let (sender, connection) = http2::Builder::new(Spawn(news.clone()))
+            .initial_max_send_streams(UNSAID)
             .initial_stream_window_size(BODY_BYTES_MAX as u32)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(HEAD_BYTES_MAX as u32)
             .header_table_size(4_096)
             .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
             .await?;
-        let streams_max = Arc::new(AtomicUsize::new(STREAMS_MAX));
-        let (end, ended) = watch::channel(());
-        let allowed = streams_max.clone();
+        let (says, allowed) = watch::channel(None);
         // Aborted when the last user lets go of the link. How it ended is told to those whose streams it had.
         let task = tokio::spawn(async move {
-            let mut connection = std::pin::pin!(connection);
-            std::future::poll_fn(|cx| {
+            let mut connection = pin!(connection);
+            let mut read = pin!(news.read.notified());
+            poll_fn(|cx| {
                 let polled = connection.as_mut().poll(cx);
-                // One is what it allows before it has said anything; should it mean that, streams wait for each other.
-                let said = connection.current_max_send_streams();
-                allowed.store(if said > 1 { said.min(STREAMS_MAX) } else { STREAMS_MAX }, Ordering::Release);
+                while read.as_mut().poll(cx).is_ready() {
+                    read.set(news.read.notified());
+                }
+                // What it says later is noticed with the next request.
+                let said = Some(connection.current_max_send_streams()).filter(|said| *said != UNSAID);
+                news.is_settled.store(said.is_some(), Ordering::Release);
+                says.send_if_modified(|allowed| std::mem::replace(allowed, said) != said);
                 match polled {
                     Poll::Ready(_) => Poll::Ready(()),
                     Poll::Pending => Poll::Pending,
                 }
             })
             .await;
-            drop(end);
         });
         let (streams, retired, driver) = (AtomicUsize::new(0), AtomicBool::new(false), task.abort_handle());
-        Ok(Arc::new(Self { sender, streams, streams_max, retired, ended, driver }))
+        Ok(Arc::new(Self { sender, streams, allowed, retired, driver }))
+    }
+
+    /// Waits until the endpoint takes streams on this connection: it says so first of all. False when the connection
+    /// ended before. Cancel safe.
+    pub(crate) async fn takes_streams(&self) -> bool {
+        self.allowed.clone().wait_for(|allowed| allowed.is_some_and(|streams| streams > 0)).await.is_ok()
+    }
+
+    fn allowed(&self) -> usize {
+        self.allowed.borrow().unwrap_or(0).min(STREAMS_MAX)
     }
 
     pub(crate) fn sender(&self) -> SendRequest<Full<Bytes>> {
@@ -128,8 +187,7 @@ impl Link {
 
     /// A place for one more stream, if there is one.
     pub(crate) fn lease(self: &Arc<Self>) -> Option<Lease> {
-        // An endpoint that allows no streams at all is asked one at a time; it refuses or the attempt's time runs out.
-        let max = self.streams_max.load(Ordering::Acquire).max(1);
+        let max = self.allowed();
         let more = |streams: usize| (streams < max).then_some(streams + 1);
         let taken = self.is_usable() && self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
         taken.then(|| Lease(self.clone()))
@@ -137,8 +195,8 @@ impl Link {
 
     /// Ends with the connection. Cancel safe.
     pub(crate) async fn ended(&self) {
-        let mut ended = self.ended.clone();
-        while ended.changed().await.is_ok() {}
+        let mut allowed = self.allowed.clone();
+        while allowed.changed().await.is_ok() {}
     }
 }
 

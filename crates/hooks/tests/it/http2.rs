@@ -256,6 +256,34 @@ async fn an_endpoint_that_allows_few_streams_is_not_asked_for_more() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_allows_one_stream_gets_one_request_per_connection_and_none_waits_behind_another() {
+    let server = Server::start(1, 0, |_| Act::Answer).await;
+    let mut world = server.world(|config| config.concurrency = 6.try_into().expect("limit")).await;
+    say_in_rooms(&mut world, 6, 2).await;
+    // All six are there although none is answered.
+    let came = server.wait_for(6).await;
+    let mut connections: Vec<usize> = came.iter().map(|came| came.connection).collect();
+    connections.sort_unstable();
+    assert_eq!(connections, [0, 1, 2, 3, 4, 5], "a connection each");
+    server.seen.gate.add_permits(1_000);
+    delivered(&world, 12).await;
+    assert_eq!(server.connections(), 6, "they are kept");
+    assert!(server.came().iter().all(|came| came.attempt == 1));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_allows_no_streams_is_not_sent_any() {
+    let server = Server::start(0, 1_000, |_| Act::Answer).await;
+    let mut world = server.world(|config| config.timeout = Duration::from_millis(200)).await;
+    world.say("r", "x").await;
+    let failure = first_failure(world.hooks()).await;
+    assert!(failure.problem.as_deref().is_some_and(|reason| reason.contains("no full answer in time")), "{failure:?}");
+    assert!(server.came().is_empty());
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn an_endpoint_that_leaves_in_good_order_costs_no_failure() {
     let server =
         Server::start(100, 1_000, |came| if came.seq % 3 == 0 { Act::AnswerAndLeave } else { Act::Answer }).await;
