@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    engine::{CHECKPOINT_SETTLED, Engine},
+    engine::{CHECKPOINT_SETTLED, Engine, Wakes},
     reader::Reader,
     rows::Names,
     sender,
@@ -99,6 +99,9 @@ async fn keep(shared: Arc<Shared>) {
         let (ready, busy, wake_at) = {
             let mut core = shared.core();
             core.engine.tick(now);
+            while let Some(shard) = core.engine.space_again() {
+                shared.wake(Wakes { space: Some(shard), ..Wakes::default() });
+            }
             (core.engine.ready_len(), core.engine.in_flight(), core.engine.wake_at(now))
         };
         while senders.try_join_next().is_some() {}

@@ -229,7 +229,7 @@ impl Engine {
         self.asides.len() >= self.policy.limits.aside_max
     }
 
-    fn give_up_aside(&mut self, id: DeliveryId) {
+    pub(super) fn give_up_aside(&mut self, id: DeliveryId) {
         if self.policy.retry.give_up == GiveUp::Skip {
             return self.finish_aside(id, Settlement::Skipped);
         }

@@ -244,6 +244,12 @@ impl Engine {
         regained.then_some(shard)
     }
 
+    /// A shard whose reader waits for space that is there again. Deliveries that are set aside or given up by time alone make
+    /// space too, and no answer will come that could say so.
+    pub fn space_again(&mut self) -> Option<u16> {
+        (0..self.windows.len() as u16).find_map(|shard| self.regained_space(shard))
+    }
+
     /// Attempts that could start now, not counting limits.
     pub fn ready_len(&self) -> usize {
         self.windows.iter().map(|window| window.ready).sum::<usize>() + self.asides.ready_len()

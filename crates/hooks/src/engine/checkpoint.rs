@@ -90,6 +90,10 @@ impl Engine {
             aside.retry_at = retry_at;
         }
         self.timers.push(Reverse((retry_at, Ticket::Aside(id))));
+        // A power loss may bring back more of them than there is room for, because shards lose rows of different age.
+        if self.asides.len() > self.policy.limits.aside_max {
+            self.give_up_aside(id);
+        }
     }
 
     pub(super) fn touch(&mut self, shard: u16, how: Dirty) {

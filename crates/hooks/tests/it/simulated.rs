@@ -117,3 +117,42 @@ fn after_a_restart_a_clock_that_was_set_back_makes_nothing_wait_for_longer() {
     rig.wait(4_500_000);
     assert_eq!(rig.drain(|_| ACK).len(), 1, "the longest wait is the hour that an answer may ask for, and a quarter");
 }
+
+/// Seeds 102103 and 104538: the last delivery of a full window was given up to make space, and nobody told the reader.
+#[test]
+fn space_that_time_makes_in_a_window_is_told_to_its_reader() {
+    let limits = Limits { open_max: 2, span_max: 2, aside_max: 0, ..Limits::default() };
+    let mut rig = Rig::new(Policy { limits, ..policy() });
+    rig.say("a");
+    rig.say("a");
+    assert_eq!(rig.summary().open, 1, "the other one stays in the log");
+    assert_eq!(rig.engine.space_again(), None);
+    // It holds its window, so it is set aside before its time; there is no space for those, so it is parked.
+    let job = rig.send();
+    rig.engine.settle(&job, failed(), rig.now);
+    assert!(rig.next().is_none());
+    assert_eq!(rig.summary().totals.parked, 1);
+    assert_eq!(rig.engine.space_again(), Some(0));
+    assert_eq!(rig.engine.space_again(), None, "once");
+    rig.read();
+    assert_eq!(rig.drain(|_| ACK), ["a2"]);
+}
+
+/// Seed 106023: one that had been given up came back, because its shard lost newer rows than the others.
+#[test]
+fn after_a_power_loss_no_more_are_set_aside_than_allowed() {
+    let limits = Limits { aside_max: 2, ..Limits::default() };
+    let mut rig = Rig::new(Policy { limits, hold_ms: 0, ..policy() });
+    rig.say("a");
+    rig.say("b");
+    rig.drain(|_| failed());
+    rig.checkpoint();
+    rig.policy.limits.aside_max = 1;
+    rig.crash();
+    let summary = rig.summary();
+    assert_eq!((summary.set_aside, summary.totals.parked, summary.totals.pending()), (1, 1, 1));
+    rig.checkpoint();
+    assert_eq!(rig.parked(), ["b1"]);
+    rig.crash();
+    assert_eq!((rig.summary().set_aside, rig.summary().totals.parked), (1, 1));
+}
