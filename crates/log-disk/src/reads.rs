@@ -102,6 +102,59 @@ impl Engine {
         }
         Ok(())
     }
+
+    /// The oldest `limit` records of `key` in `from..below`, oldest first.
+    pub(crate) fn of_key(&self, key: &Key, from: Lsn, below: Lsn, limit: usize) -> Result<Vec<Record>, ReadError> {
+        let mut found = Vec::new();
+        if from >= below {
+            return Ok(found);
+        }
+        let segments = self.segments.all();
+        // The segment that `from` is in, and those after it.
+        let start = segments.partition_point(|segment| segment.first <= from).saturating_sub(1);
+        let wanted = segments.iter().skip(start).take_while(|segment| segment.first < below);
+        for segment in wanted {
+            if found.len() >= limit {
+                break;
+            }
+            self.of_key_in(segment, key, (from, below), limit, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    /// Adds records of one segment to `found`, oldest first.
+    fn of_key_in(
+        &self,
+        segment: &Segment,
+        key: &Key,
+        (from, below): (Lsn, Lsn),
+        limit: usize,
+        found: &mut Vec<Record>,
+    ) -> Result<(), ReadError> {
+        // Entries name the append they are of; the one that `from` is in may have begun before it.
+        let holding = segment.index.range(index_key(key, Lsn(0))..=index_key(key, from)).next_back();
+        let holding = holding.map(fjall::Guard::key).transpose().map_err(read_error(self.log))?;
+        let start = holding.map_or_else(|| index_key(key, from), Bytes::from);
+        for entry in segment.index.range(start..index_key(key, below)) {
+            let (entry, offsets) = entry.into_inner().map_err(read_error(self.log))?;
+            let mut chunks = parse_index_entry(&entry, &offsets)
+                .ok_or_else(|| corrupt(self.log, segment.first, "the index is damaged".to_owned()))?;
+            chunks.reverse();
+            // Chunks before the one that `from` may be in need no decoding.
+            let before = chunks.partition_point(|first| *first <= from).saturating_sub(1);
+            for first in chunks.into_iter().skip(before).take_while(|first| *first < below) {
+                if found.len() >= limit {
+                    return Ok(());
+                }
+                let stored = segment.events.get(event_key(first)).map_err(read_error(self.log))?;
+                let stored = stored.ok_or_else(|| corrupt(self.log, first, "it is missing".to_owned()))?;
+                let chunk = self.decode(&event_key(first), stored.into(), first)?;
+                let is_wanted = |record: &Record| from <= record.lsn && record.lsn < below && record.key == *key;
+                found.extend(chunk.into_iter().filter(is_wanted).take(limit - found.len()));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One row.

@@ -277,6 +277,19 @@ impl LogRead for DiskLog {
         one.blocking(move |engine| engine.last(&key, before, limit)).await
     }
 
+    async fn of_key(
+        &self,
+        log: LogId,
+        key: &Key,
+        from: Lsn,
+        below: Lsn,
+        limit: usize,
+    ) -> Result<Vec<Record>, ReadError> {
+        let one = self.log(log)?;
+        let (key, below) = (key.clone(), below.min(one.tail.next()));
+        one.blocking(move |engine| engine.of_key(&key, from, below, limit)).await
+    }
+
     async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError> {
         let one = self.log(log)?;
         let engine = one.engine.read();

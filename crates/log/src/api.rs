@@ -49,6 +49,21 @@ pub trait LogRead: Send + Sync + fmt::Debug {
     /// As [`ReadError`] names them. Cancel safe.
     async fn last(&self, log: LogId, key: &Key, before: Lsn, limit: usize) -> Result<Vec<Record>, ReadError>;
 
+    /// The oldest `limit` records of one key with `from <= lsn < below`, oldest first: what somebody needs who goes on with
+    /// one room where he left it, without reading all the others. What was trimmed is missing without a word; compare
+    /// [`LogRead::bounds`].
+    ///
+    /// # Errors
+    /// As [`ReadError`] names them. Cancel safe.
+    async fn of_key(
+        &self,
+        log: LogId,
+        key: &Key,
+        from: Lsn,
+        below: Lsn,
+        limit: usize,
+    ) -> Result<Vec<Record>, ReadError>;
+
     /// First readable and next free position.
     ///
     /// # Errors

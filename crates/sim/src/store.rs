@@ -107,6 +107,19 @@ impl LogRead for Store {
         self.inner.last(log, key, before, limit).await
     }
 
+    async fn of_key(
+        &self,
+        log: LogId,
+        key: &Key,
+        from: Lsn,
+        below: Lsn,
+        limit: usize,
+    ) -> Result<Vec<Record>, ReadError> {
+        self.fails_to_read(log)?;
+        self.world.fuse.step().await;
+        self.inner.of_key(log, key, from, below, limit).await
+    }
+
     async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError> {
         self.fails_to_read(log)?;
         self.inner.bounds(log).await

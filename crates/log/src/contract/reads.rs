@@ -19,6 +19,7 @@ pub(super) async fn all(factory: &dyn Factory) {
     a_reader_may_wait_for_the_future(factory).await;
     the_newest_records_of_a_key(factory).await;
     the_newest_records_inside_large_appends(factory).await;
+    a_key_is_read_on_from_anywhere(factory).await;
     what_was_trimmed_is_told(factory).await;
 }
 
@@ -156,6 +157,35 @@ async fn the_newest_records_inside_large_appends(factory: &dyn Factory) {
     }
 }
 
+async fn a_key_is_read_on_from_anywhere(factory: &dyn Factory) {
+    let store = factory.create().await;
+    let mut owner = claim(&store, LOG).await;
+    // Large appends and small ones; `rare` is in one append only.
+    let name = |n: u64| if n == 150 { "rare" } else { ["a", "b"][usize::from(n.is_multiple_of(3))] };
+    let long = "x".repeat(200);
+    let mut all = Vec::new();
+    for (from, to) in [(0, 300), (300, 301), (301, 310), (310, 600)] {
+        let batch: Vec<_> =
+            (from..to).map(|n| NewRecord { payload: format!("{n} {long}").into(), ..record(name(n), n) }).collect();
+        all.extend(batch.iter().map(|record| (record.key.clone(), record.payload.clone())));
+        append(&store, &mut owner, batch).await;
+    }
+    for key_name in ["a", "b", "rare", "nobody"] {
+        for from in [0, 1, 2, 50, 151, 152, 153, 300, 302, 312, 601, 5_000] {
+            for (below, limit) in [(u64::MAX, 1), (u64::MAX, 7), (u64::MAX, 1_000), (310, 1_000), (152, 5), (from, 5)] {
+                let found = store.of_key(LOG, &key(key_name), Lsn(from), Lsn(below), limit).await.expect("of_key");
+                let there = (2..)
+                    .zip(&all)
+                    .filter(|(lsn, (key, _))| key.0 == key_name && (from..below.max(from)).contains(lsn));
+                let expected: Vec<_> =
+                    there.map(|(lsn, (_, payload))| (Lsn(lsn), payload.clone())).take(limit).collect();
+                let found: Vec<_> = found.into_iter().map(|record| (record.lsn, record.payload)).collect();
+                assert!(found == expected, "{limit} of {key_name} in {from}..{below}");
+            }
+        }
+    }
+}
+
 async fn what_was_trimmed_is_told(factory: &dyn Factory) {
     let store = factory.create().await;
     let mut owner = claim(&store, LOG).await;
@@ -183,5 +213,8 @@ async fn what_was_trimmed_is_told(factory: &dyn Factory) {
     let found = store.last(LOG, &key("a"), Lsn(u64::MAX), 1_000).await.expect("last");
     assert_eq!(found.first().map(|record| record.lsn), Some(bounds.first));
     assert!(store.last(LOG, &key("a"), bounds.first, 10).await.expect("last").is_empty());
+    let of_key = store.of_key(LOG, &key("a"), Lsn(1), Lsn(u64::MAX), 3).await.expect("of_key");
+    assert_eq!(of_key.first().map(|record| record.lsn), Some(bounds.first), "what is left of it");
+    assert!(store.of_key(LOG, &key("a"), Lsn(1), bounds.first, 3).await.expect("of_key").is_empty());
     append(&store, &mut owner, records("a", 500..510)).await;
 }

@@ -186,6 +186,17 @@ impl LogRead for MemoryLog {
         self.log(log)?.state.lock().last(key, before, limit)
     }
 
+    async fn of_key(
+        &self,
+        log: LogId,
+        key: &Key,
+        from: Lsn,
+        below: Lsn,
+        limit: usize,
+    ) -> Result<Vec<Record>, ReadError> {
+        self.log(log)?.state.lock().of_key(key, from, below, limit)
+    }
+
     async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError> {
         Ok(self.log(log)?.state.lock().bounds())
     }

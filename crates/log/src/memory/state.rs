@@ -180,6 +180,14 @@ impl State {
         let wanted = positions.range(end.saturating_sub(limit)..end);
         Ok(wanted.filter_map(|lsn| self.record(*lsn)).cloned().collect())
     }
+
+    pub(super) fn of_key(&self, key: &Key, from: Lsn, below: Lsn, limit: usize) -> Result<Vec<Record>, ReadError> {
+        self.check_open()?;
+        let Some(positions) = self.positions.get(key) else { return Ok(Vec::new()) };
+        let start = positions.partition_point(|lsn| *lsn < from);
+        let wanted = positions.range(start..).take_while(|lsn| **lsn < below).take(limit);
+        Ok(wanted.filter_map(|lsn| self.record(*lsn)).cloned().collect())
+    }
 }
 
 fn apply(map: &mut RowMap, rows: Vec<Row>) {

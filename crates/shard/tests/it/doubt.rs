@@ -38,6 +38,17 @@ impl LogRead for Sulking {
         self.log.last(log, key, before, limit).await
     }
 
+    async fn of_key(
+        &self,
+        log: LogId,
+        key: &Key,
+        from: Lsn,
+        below: Lsn,
+        limit: usize,
+    ) -> Result<Vec<Record>, ReadError> {
+        self.log.of_key(log, key, from, below, limit).await
+    }
+
     async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError> {
         self.log.bounds(log).await
     }
