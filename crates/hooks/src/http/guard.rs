@@ -66,6 +66,8 @@ pub enum Range {
     Private,
     /// Includes the metadata services of clouds at 169.254.169.254.
     LinkLocal,
+    /// An address that looks public, at which a cloud answers its own machines.
+    Metadata,
     SharedCarrier,
     Multicast,
     Broadcast,
@@ -81,6 +83,7 @@ impl fmt::Display for Range {
             Self::Loopback => "a loopback address",
             Self::Private => "private",
             Self::LinkLocal => "link-local",
+            Self::Metadata => "a metadata service",
             Self::SharedCarrier => "shared (carrier-grade NAT)",
             Self::Multicast => "multicast",
             Self::Broadcast => "broadcast",
@@ -137,6 +140,8 @@ fn special_v4(ip: Ipv4Addr) -> Option<Range> {
         [10, ..] | [192, 168, ..] => Range::Private,
         [172, second, ..] if second & 0xf0 == 16 => Range::Private,
         [169, 254, ..] => Range::LinkLocal,
+        // Azure's, which hands out certificates and settings of the machine that asks.
+        [168, 63, 129, 16] => Range::Metadata,
         [100, second, ..] if second & 0xc0 == 64 => Range::SharedCarrier,
         [255, 255, 255, 255] => Range::Broadcast,
         [first, ..] if first & 0xf0 == 224 => Range::Multicast,
@@ -158,8 +163,10 @@ fn special_v6(ip: Ipv6Addr) -> Option<Range> {
         [first, ..] if first & 0xffc0 == 0xfec0 => Range::Private,
         [first, ..] if first & 0xff00 == 0xff00 => Range::Multicast,
         [0x2001, 0xdb8, ..] => Range::Documentation,
-        // Local-use NAT64, and Teredo, whose inner address nobody can vouch for.
-        [0x64, 0xff9b, 1, ..] | [0x2001, 0, ..] => Range::Reserved,
+        [0x3fff, second, ..] if second & 0xf000 == 0 => Range::Documentation,
+        // Local-use NAT64; and protocol assignments, with Teredo, whose inner address nobody can vouch for.
+        [0x64, 0xff9b, 1, ..] => Range::Reserved,
+        [0x2001, second, ..] if second & 0xfe00 == 0 => Range::Reserved,
         [first, ..] if first & 0xe000 != 0x2000 => Range::Reserved,
         _ => return None,
     })
@@ -202,6 +209,12 @@ mod tests {
             ("64:ff9b::a00:1", Range::Private),
             ("2002:7f00:1::", Range::Loopback),
             ("2001:0:1::1", Range::Reserved),
+            ("168.63.129.16", Range::Metadata),
+            ("::ffff:168.63.129.16", Range::Metadata),
+            ("2002:a83f:8110::", Range::Metadata),
+            ("2001:2::1", Range::Reserved),
+            ("2001:1ff::1", Range::Reserved),
+            ("3fff:fff::1", Range::Documentation),
         ] {
             assert_eq!(Guard::default().check(ip(text)), Err(range), "{text}");
         }
@@ -209,7 +222,17 @@ mod tests {
 
     #[test]
     fn public_addresses_pass() {
-        for text in ["1.1.1.1", "8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700:4700::1111", "::ffff:1.1.1.1"] {
+        for text in [
+            "1.1.1.1",
+            "8.8.8.8",
+            "172.32.0.1",
+            "100.128.0.1",
+            "168.63.129.17",
+            "2606:4700:4700::1111",
+            "2001:4860:4860::8888",
+            "2001:200::1",
+            "::ffff:1.1.1.1",
+        ] {
             assert_eq!(Guard::default().check(ip(text)), Ok(()), "{text}");
         }
     }
