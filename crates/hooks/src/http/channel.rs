@@ -4,7 +4,6 @@
 //! With HTTP/1.1 the task that sends also drives the connection: no second task per connection, no wake-up between two.
 
 use std::{
-    error::Error as _,
     fmt,
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -28,6 +27,7 @@ use super::{
     Channel, Guard, Phase, Phases, Report, Request, Resolve, SendError, Target, Transport,
     answer::{self, BODY_BYTES_MAX, BodyError, HEADERS_MAX},
     multiplex::{Lease, Link, is_untouched},
+    reasons::broken,
     stream::Stream,
 };
 
@@ -149,19 +149,21 @@ impl HttpChannel {
         if let Some(way) = self.kept_way(&request.target).await {
             match self.post(way, request).await {
                 Ok(answered) => return Ok(answered),
-                Err(PostError::Unsent) => {}
+                Err(PostError::Unsent(_)) => {}
                 Err(PostError::Failed(error)) => return Err(error),
             }
         }
+        let mut unsent = None;
         for _ in 0..WAYS_MAX {
             let way = self.new_way(&request.target).await?;
             match self.post(way, request).await {
                 Ok(answered) => return Ok(answered),
-                Err(PostError::Unsent) => {}
+                Err(PostError::Unsent(reason)) => unsent = Some(reason),
                 Err(PostError::Failed(error)) => return Err(error),
             }
         }
-        Err(SendError::Broken("the connection ended before the request".into()))
+        let reason = unsent.map(|reason| broken(&reason).to_string()).unwrap_or_default();
+        Err(SendError::Broken(format!("{WAYS_MAX} connections ended before the request was looked at: {reason}")))
     }
 
     /// What is kept, if it leads to the same place and is still good.
@@ -217,7 +219,7 @@ impl HttpChannel {
             }
             Way::Shared(lease) => {
                 let answered = self.post_shared(&lease, request).await;
-                if matches!(answered, Err(PostError::Unsent)) {
+                if matches!(answered, Err(PostError::Unsent(_))) {
                     lease.0.retire();
                 }
                 answered
@@ -236,7 +238,7 @@ impl HttpChannel {
             Some(Ok(response)) => response,
             Some(Err(mut error)) => {
                 return Err(match error.take_message() {
-                    Some(_) => PostError::Unsent,
+                    Some(_) => PostError::Unsent(error.into_error()),
                     None => PostError::Failed(broken(error.error())),
                 });
             }
@@ -254,13 +256,13 @@ impl HttpChannel {
         let mut sender = lease.0.sender();
         let sent = Instant::now();
         self.phase = Phase::Waiting;
-        sender.ready().await.map_err(|_| PostError::Unsent)?;
+        sender.ready().await.map_err(PostError::Unsent)?;
         let response = match sender.try_send_request(message).await {
             Ok(response) => response,
             Err(mut error) => {
                 return Err(match error.take_message() {
-                    Some(_) => PostError::Unsent,
-                    None if is_untouched(error.error()) => PostError::Unsent,
+                    Some(_) => PostError::Unsent(error.into_error()),
+                    None if is_untouched(error.error()) => PostError::Unsent(error.into_error()),
                     None => PostError::Failed(broken(error.error())),
                 });
             }
@@ -293,7 +295,7 @@ const WAYS_MAX: usize = 4;
 
 enum PostError {
     /// Not a byte of it went out, or the endpoint said that it did not look at it.
-    Unsent,
+    Unsent(hyper::Error),
     Failed(SendError),
 }
 
@@ -343,18 +345,4 @@ fn message(request: &Request, version: Version) -> Result<Message, SendError> {
 
 fn value(text: &str) -> Result<HeaderValue, SendError> {
     HeaderValue::from_str(text).map_err(|error| SendError::Settings(error.to_string()))
-}
-
-/// hyper says what happened in its source chain, e.g. which alert ended a TLS connection.
-pub(super) fn broken(error: &hyper::Error) -> SendError {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    SendError::Broken(text)
 }

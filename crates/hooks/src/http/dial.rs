@@ -14,8 +14,9 @@ use tokio::{net::TcpStream, time::Instant};
 use super::{
     Phase, SendError, Target,
     answer::{HEAD_BYTES_MAX, HEADERS_MAX},
-    channel::{Connection, HttpChannel, Way, broken},
+    channel::{Connection, HttpChannel, Way},
     multiplex::{H2, Link},
+    reasons::{broken, tls},
     stream::Stream,
 };
 
@@ -87,7 +88,7 @@ impl HttpChannel {
         let host = target.host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(|error| SendError::Tls(error.to_string()))?;
         let connected = tokio_rustls::TlsConnector::from(config.clone()).connect(name, stream).await;
-        let stream = connected.map_err(|error| SendError::Tls(error.to_string()))?;
+        let stream = connected.map_err(|error| tls(&error))?;
         self.phases.tls = started.elapsed();
         Ok(Stream::Tls(Box::new(stream)))
     }

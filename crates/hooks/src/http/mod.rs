@@ -5,6 +5,7 @@ mod channel;
 mod dial;
 mod guard;
 mod multiplex;
+mod reasons;
 mod resolve;
 mod stream;
 mod tls;
@@ -71,7 +72,7 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Self::Resolving => "looking up the name",
             Self::Connecting => "connecting",
-            Self::Tls => "the TLS handshake",
+            Self::Tls => "negotiating TLS",
             Self::Waiting => "waiting for the answer",
             Self::Reading => "reading the answer",
         })
