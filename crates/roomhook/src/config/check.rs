@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, net::IpAddr, time::Duration};
 
-use roomhook_protocol::webhook::CommandWord;
+use roomhook_protocol::webhook::{CommandWord, check_url};
 
 use super::{App, Config, Limit, Retry, Webhook, problem::Problem};
 
@@ -121,20 +121,20 @@ fn admins(app: &App, key: String, found: &mut Vec<Problem>) {
 }
 
 fn first_webhook(webhook: &Webhook, key: &str, config: &Config, found: &mut Vec<Problem>) {
-    match webhook.url.parse::<http::Uri>() {
-        Ok(uri) if matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() => {
-            let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-            let refused = host.parse::<IpAddr>().ok().and_then(|ip| config.webhooks.guard().check(ip).err());
-            if let Some(range) = refused {
-                found.push(Problem::new(
-                    format!("{key}.url"),
-                    format!("{host} is {range}, and deliveries there are refused; add webhooks.allow = [\"{host}\"] if you mean it"),
-                ));
-            }
-        }
-        _ => {
-            found.push(Problem::new(format!("{key}.url"), "is no address; write http://host/path or https://host/path"))
-        }
+    if let Err(error) = check_url(&webhook.url) {
+        let advice = format!("{error}; write http://host/path or https://host/path");
+        found.push(Problem::new(format!("{key}.url"), advice));
+    }
+    let uri = webhook.url.parse::<http::Uri>().ok();
+    let host = uri.as_ref().and_then(http::Uri::host).unwrap_or_default().trim_matches(['[', ']']);
+    let refused = host.parse::<IpAddr>().ok().and_then(|ip| config.webhooks.guard().check(ip).err());
+    if let Some(range) = refused {
+        found.push(Problem::new(
+            format!("{key}.url"),
+            format!(
+                "{host} is {range}, and deliveries there are refused; add webhooks.allow = [\"{host}\"] if you mean it"
+            ),
+        ));
     }
     if webhook.commands.is_empty() {
         found.push(Problem::new(

@@ -151,7 +151,7 @@ fn combinations_that_would_surprise_at_night_stop_the_start() {
 fn a_webhook_that_could_never_be_delivered_stops_the_start() {
     let hook = |line: &str| format!("{APP}[app.webhook]\n{line}\n");
     for (line, told) in [
-        ("url = \"ftp://example.com\"", "app.0.webhook.url: is no address"),
+        ("url = \"ftp://example.com\"", "app.0.webhook.url: must start with http:// or https://; write"),
         ("url = \"http://127.0.0.1:9/h\"", "webhooks.allow = [\"127.0.0.1\"]"),
         ("url = \"https://[::1]/h\"", "webhooks.allow = [\"::1\"]"),
         ("url = \"https://e.com\"\ncommands = []", "app.0.webhook.commands"),
