@@ -88,13 +88,13 @@ fn serve(stream: TcpStream, got: &Mutex<Vec<Value>>, rule: &Mutex<Rule>) {
 }
 
 /// The admin API of a server.
-struct Operator<'a> {
-    server: &'a Server,
-    token: &'static str,
+pub(crate) struct Operator<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) token: &'static str,
 }
 
 impl Operator<'_> {
-    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+    pub(crate) fn call(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
         let body = body.map(Value::to_string).unwrap_or_default();
         let mut stream = TcpStream::connect(self.server.admin_listen).expect("connect");
         write!(
@@ -113,13 +113,13 @@ impl Operator<'_> {
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
-    fn must(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+    pub(crate) fn must(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         let (status, answer) = self.call(method, path, body);
         assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
         answer
     }
 
-    fn code(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
+    pub(crate) fn code(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, String) {
         let (status, answer) = self.call(method, path, body);
         assert!(answer["error"]["message"].as_str().is_some_and(|text| !text.is_empty()), "{method} {path}: {answer}");
         (status, answer["error"]["code"].as_str().expect("a code").to_owned())
@@ -143,7 +143,7 @@ impl Operator<'_> {
     }
 }
 
-fn of(endpoint: &str, rest: &str) -> String {
+pub(crate) fn of(endpoint: &str, rest: &str) -> String {
     format!("/apps/{SDKAPPID}/endpoints/{endpoint}{rest}")
 }
 

@@ -1,6 +1,7 @@
 //! The program as its users meet it: started as a process, spoken to over its command line, signals and sockets.
 
 mod admin;
+mod attacks;
 mod benches;
 mod commands;
 mod ops;
