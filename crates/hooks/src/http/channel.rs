@@ -189,19 +189,23 @@ impl HttpChannel {
             return self.connect(target).await;
         }
         self.phase = Phase::Connecting;
-        let mut turn = None;
+        let waiting = multiplex.wait();
         loop {
+            // Before looking, so that what happens in between is not missed.
+            let mut connected = pin!(multiplex.connected());
+            connected.as_mut().enable();
             if let Some(lease) = multiplex.lease() {
                 return Ok(self.share(target, lease));
             }
-            if multiplex.is_single() || multiplex.is_one_each() {
+            if multiplex.is_single() {
+                return self.connect(target).await;
+            }
+            if let Some(turn) = waiting.turn() {
+                let connected = self.connect(target).await;
                 drop(turn);
-                return self.connect(target).await;
+                return connected;
             }
-            if turn.is_some() {
-                return self.connect(target).await;
-            }
-            turn = Some(multiplex.connecting.lock().await);
+            connected.await;
         }
     }
 

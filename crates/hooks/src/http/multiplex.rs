@@ -1,7 +1,7 @@
 //! HTTP/2: connections that the senders of one target share, a bounded number of streams on each.
 //!
 //! Whether an endpoint speaks it is known after the first TLS handshake (ALPN). Until then, and while no connection has a
-//! stream left, one sender connects and the others wait for it, so that a burst does not open a connection each. A request
+//! stream left, as many senders connect as those who wait need, so that a burst does not open a connection each. A request
 //! is put on a connection only when the endpoint has said that it takes one more there: one that waits behind others would
 //! use up its time although the endpoint is well.
 
@@ -22,7 +22,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, futures::Notified, watch},
     task::AbortHandle,
 };
 
@@ -45,13 +45,34 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 #[derive(Debug, Default)]
 pub struct Multiplex {
     links: Mutex<Vec<Weak<Link>>>,
-    /// Held while connecting.
-    pub(crate) connecting: tokio::sync::Mutex<()>,
+    queue: Mutex<Queue>,
+    /// Somebody has connected, or could not.
+    connected: Notify,
     /// The newest handshake chose HTTP/1.1, where everybody has a connection of their own.
     single: AtomicBool,
-    /// The newest connection takes one stream at a time: waiting for each other's connections would gain nothing.
-    one_each: AtomicBool,
 }
+
+/// Senders without a place.
+#[derive(Debug)]
+struct Queue {
+    /// All of them, those that are connecting included.
+    waiting: usize,
+    connecting: usize,
+    /// Streams that the newest connection took.
+    places: usize,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { waiting: 0, connecting: 0, places: STREAMS_MAX }
+    }
+}
+
+/// One who waits for a place.
+pub(crate) struct Waiting<'a>(&'a Multiplex);
+
+/// The right to connect.
+pub(crate) struct Turn<'a>(&'a Multiplex);
 
 /// One connection.
 pub(crate) struct Link {
@@ -115,14 +136,43 @@ impl Multiplex {
         links.iter().filter_map(Weak::upgrade).find_map(|link| link.lease())
     }
 
-    /// Whether a connection serves only the one who opened it.
-    pub(crate) fn is_one_each(&self) -> bool {
-        self.one_each.load(Ordering::Acquire)
+    /// A place in the queue of those who wait for a connection.
+    pub(crate) fn wait(&self) -> Waiting<'_> {
+        self.queue.lock().waiting += 1;
+        Waiting(self)
+    }
+
+    /// Ends when somebody has connected, or could not, after this was called. Cancel safe.
+    pub(crate) fn connected(&self) -> Notified<'_> {
+        self.connected.notified()
     }
 
     pub(crate) fn add(&self, link: &Arc<Link>) {
-        self.one_each.store(link.allowed() <= 1, Ordering::Release);
+        self.queue.lock().places = link.allowed().max(1);
         self.links.lock().push(Arc::downgrade(link));
+    }
+}
+
+impl<'a> Waiting<'a> {
+    /// The right to connect, if those who are connecting will not have enough places for all.
+    pub(crate) fn turn(&self) -> Option<Turn<'a>> {
+        let mut queue = self.0.queue.lock();
+        let due = queue.connecting.saturating_mul(queue.places) < queue.waiting;
+        queue.connecting += usize::from(due);
+        due.then(|| Turn(self.0))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.queue.lock().waiting -= 1;
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.queue.lock().connecting -= 1;
+        self.0.connected.notify_waiters();
     }
 }
 

@@ -27,6 +27,9 @@ use crate::{
     world::{World, config, endpoint},
 };
 
+/// For stories in which nothing should time out, however busy the machine is.
+const PATIENT: Duration = Duration::from_secs(15);
+
 /// What to do with one request.
 #[derive(Clone, Copy, Debug)]
 enum Act {
@@ -248,7 +251,7 @@ async fn many_rooms_share_few_connections_and_never_exceed_the_concurrency() {
 #[tokio::test]
 async fn an_endpoint_that_allows_few_streams_is_not_asked_for_more() {
     let server = Server::start(4, 1_000, |_| Act::Answer).await;
-    let mut world = server.world(|_| {}).await;
+    let mut world = server.world(|config| config.timeout = PATIENT).await;
     say_in_rooms(&mut world, 30, 5).await;
     delivered(&world, 150).await;
     assert!(server.came().iter().all(|came| came.attempt == 1), "nothing was refused");
@@ -258,7 +261,8 @@ async fn an_endpoint_that_allows_few_streams_is_not_asked_for_more() {
 #[tokio::test]
 async fn an_endpoint_that_allows_one_stream_gets_one_request_per_connection_and_none_waits_behind_another() {
     let server = Server::start(1, 0, |_| Act::Answer).await;
-    let mut world = server.world(|config| config.concurrency = 6.try_into().expect("limit")).await;
+    let settings = |config: &mut Config| (config.concurrency, config.timeout) = (6.try_into().expect("limit"), PATIENT);
+    let mut world = server.world(settings).await;
     say_in_rooms(&mut world, 6, 2).await;
     // All six are there although none is answered.
     let came = server.wait_for(6).await;
