@@ -1,17 +1,17 @@
 //! The one way of a message from any door to its room: limits, sender, gate, shard.
 
+mod report;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use roomhook_protocol::{
-    codes,
-    message::{Content, Limits, MessageError},
-};
+use roomhook_protocol::message::{Content, Limits, MessageError};
 use roomhook_room::{Command, Draft, MsgId, Origin, Priority, Receipt, Reject, RoomId, RoomKey, UnixMillis, UserId};
 use roomhook_shard::{Directory, ExecuteError, ImportAccount, Router};
 
 use crate::{apps::App, services::Entropy};
+use report::Attempted;
 
 /// A message as a door understood it.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Outgoing<'a> {
 }
 
 /// What a message says, in the forms that doors take (protocol: messages §3).
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Says<'a> {
     /// `MsgBody` as JSON text, not yet checked, and `CloudCustomData`.
     Body { raw: &'a str, custom_data: &'a str },
@@ -63,7 +63,7 @@ pub enum PublishError {
 /// Asks the app's backend before a message is sent, and tells it of messages that could not be sent. Implemented by the
 /// webhooks, joined in the binary.
 ///
-/// Used for each message that passed form, size and sender checks. An implementation bounds its own time.
+/// Asked about each message that passed form, size and sender checks. An implementation bounds its own time.
 #[async_trait]
 pub trait Gate: Send + Sync + fmt::Debug {
     /// Whether messages of this room are asked about or reported at all. Called for each message: look, do not work.
@@ -72,9 +72,16 @@ pub trait Gate: Send + Sync + fmt::Debug {
     /// Waits until the sender's earlier messages have gone on. `None`: nobody is asked about messages of this room.
     async fn line_up(&self, room: &RoomKey, from: &UserId) -> Option<Box<dyn Turn>>;
 
-    /// A message was understood and not sent, for a reason that `code` names in the terms of `group_open_http_svc`.
-    /// Must not wait.
-    fn not_sent(&self, room: &RoomKey, draft: &Draft, code: i32, info: &str);
+    /// A place for telling that a message of this room was not sent. `None`: nobody wants to know, or too many wait to be
+    /// told already. Must not wait.
+    fn report(&self, room: &RoomKey) -> Option<Box<dyn Report>>;
+}
+
+/// Tells of one message that was understood and not sent.
+pub trait Report: Send + fmt::Debug {
+    /// `attempted`: as far as it can be told (see [`Content::attempted`]); its `MsgId` means nothing. `code` is of
+    /// `group_open_http_svc`, whichever door the message came through. Must not wait.
+    fn tell(self: Box<Self>, room_type: &str, attempted: &Draft, code: i32, info: &str);
 }
 
 /// The turn of one message. Dropped once the message has its place in the room (or will not get one), which lets the
@@ -144,21 +151,23 @@ impl Publisher {
     /// Not cancel safe: a dropped call may or may not have sent the message.
     pub async fn send(&self, app: &App, outgoing: Outgoing<'_>, now: UnixMillis) -> Result<Published, PublishError> {
         let key = RoomKey { app: app.id, room: outgoing.room.clone() };
+        // The low half of a good 64-bit generator is as random as the rest.
+        let random = outgoing.random.unwrap_or_else(|| self.entropy.draw() as u32);
+        let Some(gate) = self.gate.as_deref().filter(|gate| gate.is_on(&key)) else {
+            return match self.draft(app, outgoing, random, now).await {
+                Ok(draft) => self.execute(key, draft).await,
+                Err(error) => Err(self.unless_room_is_missing(key, error).await),
+            };
+        };
+        let attempted = Attempted::of(&outgoing, random);
         let forbid_before_hook = outgoing.forbid_before_hook;
-        let draft = match self.draft(app, outgoing, now).await {
-            Ok(draft) => draft,
-            Err(error) => return Err(self.unless_room_is_missing(key, error).await),
+        let published = match self.draft(app, outgoing, random, now).await {
+            Err(error) => Err(self.unless_room_is_missing(key.clone(), error).await),
+            Ok(draft) if forbid_before_hook => self.execute(key.clone(), draft).await,
+            Ok(draft) => self.moderated(gate, key.clone(), draft, now).await,
         };
-        let gate = self.gate.as_deref().filter(|gate| gate.is_on(&key));
-        let Some(gate) = gate else { return self.execute(key, draft).await };
-        // Copies of handles: for the app's backend, should the message not be sent.
-        let attempted = draft.clone();
-        let published = match forbid_before_hook {
-            true => self.execute(key.clone(), draft).await,
-            false => self.moderated(gate, key.clone(), draft, now).await,
-        };
-        if let Some((code, info)) = failure(&published) {
-            gate.not_sent(&key, &attempted, code, &info);
+        if let Some((code, info)) = report::failure(&published) {
+            self.tell(gate, key, &attempted, code, &info).await;
         }
         published
     }
@@ -195,7 +204,13 @@ impl Publisher {
         Ok(Published::Answered(answer?))
     }
 
-    async fn draft(&self, app: &App, outgoing: Outgoing<'_>, now: UnixMillis) -> Result<Draft, PublishError> {
+    async fn draft(
+        &self,
+        app: &App,
+        outgoing: Outgoing<'_>,
+        number: u32,
+        now: UnixMillis,
+    ) -> Result<Draft, PublishError> {
         let Outgoing {
             room: _,
             from,
@@ -213,8 +228,6 @@ impl Publisher {
             Says::Custom { business_id, data } => Content::custom(business_id, data, &self.limits),
         }?;
         let account = self.account_number(app, &from).await?;
-        // The low half of a good 64-bit generator is as random as the rest.
-        let number = random.unwrap_or_else(|| self.entropy.draw() as u32);
         let msg_id = MsgId { account, secs: now.secs(), random: number };
         Ok(Draft {
             from,
@@ -255,25 +268,5 @@ impl Publisher {
             }
             _ => error,
         }
-    }
-}
-
-/// Why a message that was understood was not sent, as `Group.CallbackSendMsgException` says it (protocol: webhooks §3).
-/// `None` for what was sent, discarded on purpose, or may have been sent.
-fn failure(published: &Result<Published, PublishError>) -> Option<(i32, String)> {
-    let of = |code: i32| Some((code, codes::text(code).unwrap_or_default().to_owned()));
-    match published {
-        Ok(Published::Answered(Receipt::Dropped { .. })) => of(codes::GROUP_MESSAGE_RATE),
-        Ok(_) => None,
-        Err(PublishError::Refused { code, info }) => Some((*code, info.clone())),
-        Err(PublishError::Engine(ExecuteError::Rejected(reject))) => match reject {
-            Reject::RoomMissing => of(codes::GROUP_MISSING),
-            Reject::MessagesDisabled => of(codes::GROUP_MUTED),
-            Reject::RoomExists | Reject::RoomExistsOwned => None,
-        },
-        Err(PublishError::Engine(ExecuteError::Busy)) => of(codes::TOO_MANY_REQUESTS),
-        Err(PublishError::Engine(ExecuteError::Unavailable(_))) => of(codes::GROUP_INTERNAL),
-        Err(PublishError::Engine(ExecuteError::Unknown(_)) | PublishError::Late) => None,
-        Err(PublishError::Message(_) | PublishError::SenderMissing) => None,
     }
 }

@@ -20,8 +20,17 @@ impl publish::Gate for Gate {
         Some(Box::new(Turn(turn)))
     }
 
-    fn not_sent(&self, room: &RoomKey, draft: &Draft, code: i32, info: &str) {
-        self.0.not_sent(room, draft, code, info);
+    fn report(&self, room: &RoomKey) -> Option<Box<dyn publish::Report>> {
+        Some(Box::new(Report(self.0.report(room)?)))
+    }
+}
+
+#[derive(Debug)]
+struct Report(gate::Report);
+
+impl publish::Report for Report {
+    fn tell(self: Box<Self>, room_type: &str, attempted: &Draft, code: i32, info: &str) {
+        self.0.tell(room_type, attempted, code, info);
     }
 }
 

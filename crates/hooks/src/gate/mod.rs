@@ -2,7 +2,7 @@
 //! and tells it of messages that could not be sent.
 //!
 //! `judge` reads verdicts and is pure; `line` keeps each sender's messages in order; `moderator` is the state of one
-//! app; `errand` is what may wait or be lost. An app that has the command switched off meets none of it: not a lock, not
+//! app; `errand` is what may wait or be lost, such as a `report`. An app that has the command switched off meets none of it: not a lock, not
 //! a queue, not a connection.
 
 mod errand;
@@ -10,6 +10,7 @@ mod judge;
 mod line;
 mod moderator;
 mod record;
+mod report;
 mod telemetry;
 
 use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
@@ -31,6 +32,7 @@ use crate::{
 
 pub use judge::{Failure, Judged};
 pub use record::Asked;
+pub use report::Report;
 
 use line::{Place, Stuck};
 use moderator::Moderator;
@@ -50,7 +52,8 @@ pub struct Config {
     pub waiting_max: usize,
     /// Of these, messages of one sender.
     pub sender_waiting_max: usize,
-    /// Questions in shadow mode and reports of failed messages that may wait, per app; what comes on top is dropped.
+    /// Questions in shadow mode that may wait, per app, and as many reports of failed messages; what comes on top is
+    /// dropped.
     pub errands_max: usize,
     /// What becomes of a message that could not be decided, where the endpoint does not say.
     pub failure: GateFailure,
@@ -180,12 +183,10 @@ impl Gate {
         Some(Turn { moderator, room: room.clone(), until, place })
     }
 
-    /// Tells the app's backend that a message was not sent, by `Group.CallbackSendMsgException`, if that is switched on.
-    /// A whisper: sent once, and dropped when too many are waiting.
-    pub fn not_sent(&self, room: &RoomKey, draft: &Draft, code: i32, info: &str) {
-        if let Some(moderator) = self.moderator(room) {
-            moderator.not_sent(room, draft, code, info);
-        }
+    /// A place for telling the app's backend of a message that was not sent (`Group.CallbackSendMsgException`). `None`:
+    /// that is not switched on for this room, or too many reports wait already, which is counted.
+    pub fn report(&self, room: &RoomKey) -> Option<Report> {
+        self.moderator(room)?.report(room)
     }
 
     /// What was asked of late about messages of an app, newest first.

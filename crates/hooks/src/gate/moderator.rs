@@ -9,7 +9,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use roomhook_protocol::webhook::{BeforeSendMsg, CommandWord, SendMsgException};
+use roomhook_protocol::webhook::{BeforeSendMsg, CommandWord};
 use roomhook_room::{AppId, Draft, Endpoint, GateFailure, RoomKey, UserId};
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -18,20 +18,18 @@ use tokio::{
 
 use super::{
     Asked, Decision, Failure, Judged, World,
-    errand::{self, Errand},
+    errand::{self, Watch},
     judge::{dropped, judge},
     line::{Bounds, Lines, Place, Stuck},
     record::Ring,
+    report::Report,
     telemetry::AppMetrics,
 };
 use crate::{
-    http::{BODY_BYTES_MAX, Channel, KEPT_BYTES, Report, SendError},
+    http::{self, BODY_BYTES_MAX, Channel, SendError},
     plan,
     settings::{Letter, Settings},
 };
-
-/// `Type` of rooms whose type nobody looked up: a message that could not be sent may name a room that is none.
-const GROUP_TYPE: &str = "Live";
 
 /// Whether an endpoint has anything to do with the gate.
 pub(super) fn is_wanted(endpoint: &Endpoint) -> bool {
@@ -44,12 +42,13 @@ fn is_on(endpoint: &Endpoint, word: CommandWord) -> bool {
 
 pub(super) struct Moderator {
     core: Arc<Core>,
-    errands: mpsc::Sender<Errand>,
+    watches: mpsc::Sender<Watch>,
+    reports: mpsc::Sender<Letter>,
 }
 
 /// What questions and errands share.
 pub(super) struct Core {
-    app: AppId,
+    pub(super) app: AppId,
     world: World,
     live: ArcSwap<Live>,
     lines: Arc<Lines>,
@@ -69,12 +68,12 @@ pub(super) struct About<'a> {
 
 /// What the endpoint's settings say now.
 pub(super) struct Live {
-    settings: Settings,
+    pub(super) settings: Settings,
     asks: bool,
     reports: bool,
     shadow: bool,
     failure: GateFailure,
-    timeout: Duration,
+    pub(super) timeout: Duration,
     concurrency: usize,
     permits: Arc<Semaphore>,
 }
@@ -129,10 +128,12 @@ impl Moderator {
             metrics,
             world: world.clone(),
         });
-        let (errands, waiting) = mpsc::channel(config.errands_max.max(1));
-        // Ends with the last sender, that is with this moderator. What it carries may be lost, so nobody watches it.
-        tokio::spawn(errand::run(core.clone(), waiting, config.concurrency.get()));
-        Self { core, errands }
+        let (watches, waiting_watches) = mpsc::channel(config.errands_max.max(1));
+        let (reports, waiting_reports) = mpsc::channel(config.errands_max.max(1));
+        // They end with the last sender, that is with this moderator. What they carry may be lost, so nobody watches them.
+        tokio::spawn(errand::watch(core.clone(), waiting_watches));
+        tokio::spawn(errand::report(core.clone(), waiting_reports));
+        Self { core, watches, reports }
     }
 
     /// Takes over changed settings, for all that is asked from now on.
@@ -176,7 +177,12 @@ impl Moderator {
 
     /// Asks in shadow mode, at some time soon.
     pub(super) fn watch(&self, room: &RoomKey, room_type: &str, draft: &Draft) {
-        self.run(|| Errand::Watch { room: room.clone(), room_type: room_type.into(), draft: Box::new(draft.clone()) });
+        let Ok(slot) = self.watches.try_reserve() else {
+            self.core.metrics.errands_dropped.inc();
+            return;
+        };
+        slot.send(Watch { room: room.clone(), room_type: room_type.into(), draft: draft.clone() });
+        self.core.metrics.errands.inc();
     }
 
     /// Gives up on a message without having asked.
@@ -185,56 +191,22 @@ impl Moderator {
         self.core.settle(&live, room, draft, Instant::now(), Err(failure), false)
     }
 
-    pub(super) fn not_sent(&self, room: &RoomKey, draft: &Draft, code: i32, info: &str) {
-        let live = self.core.live.load();
-        if !live.reports {
-            return;
+    /// A place for a report, if they are switched on and it is one of those that may wait.
+    pub(super) fn report(self: &Arc<Self>, room: &RoomKey) -> Option<Report> {
+        if !self.core.live.load().reports {
+            return None;
         }
-        let queued = self.run(|| {
-            let at = self.core.now();
-            let mut body = Vec::new();
-            SendMsgException {
-                group_id: room.room.as_str(),
-                group_type: GROUP_TYPE,
-                from_account: draft.from.as_str(),
-                operator_account: draft.operator.as_str(),
-                random: draft.random,
-                msg_body: &draft.body,
-                cloud_custom_data: &draft.custom_data,
-                error_code: code,
-                error_info: info,
-                event_time_ms: at,
-            }
-            .write_json(plan::style(&live.settings.endpoint), &mut body);
-            Errand::Report(Letter {
-                webhook_id: format!("unsent_{}_{}_{at}", self.core.app, draft.msg_id),
-                command: CommandWord::GroupSendMsgException.as_str(),
-                origin: Some(draft.origin),
-                attempt: 1,
-                body: Bytes::from(body),
-                timeout: live.timeout,
-                kept_bytes: KEPT_BYTES,
-            })
-        });
-        if !queued {
-            self.core.metrics.exception("dropped");
-        }
-    }
-
-    /// Queues an errand, if there is room. False when there is none.
-    fn run(&self, errand: impl FnOnce() -> Errand) -> bool {
-        let Ok(slot) = self.errands.try_reserve() else {
+        let Ok(slot) = self.reports.clone().try_reserve_owned() else {
             self.core.metrics.errands_dropped.inc();
-            return false;
+            self.core.metrics.exception("dropped");
+            return None;
         };
-        slot.send(errand());
-        self.core.metrics.errands.inc();
-        true
+        Some(Report { core: self.core.clone(), slot, room: room.clone() })
     }
 }
 
 impl Core {
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         (self.world.clock)().0
     }
 
@@ -244,6 +216,11 @@ impl Core {
 
     pub(super) fn live(&self) -> Arc<Live> {
         self.live.load_full()
+    }
+
+    /// Requests of one kind that may be in flight.
+    pub(super) fn concurrency(&self) -> usize {
+        self.live.load().concurrency
     }
 
     /// Asks and says what becomes of the message (in shadow mode: what would have).
@@ -293,10 +270,10 @@ impl Core {
     }
 
     /// One exchange over an idle connection, or a new one. Cancel safe: the connection is dropped.
-    pub(super) async fn post(&self, live: &Live, letter: Letter, at: u64) -> Report {
+    pub(super) async fn post(&self, live: &Live, letter: Letter, at: u64) -> http::Report {
         let request = match live.settings.post(letter, None, at) {
             Ok(request) => request,
-            Err(reason) => return Report::failed(SendError::Settings(reason)),
+            Err(reason) => return http::Report::failed(SendError::Settings(reason)),
         };
         let idle = self.idle.lock().pop();
         let mut channel = idle.unwrap_or_else(|| self.world.transport.channel());

@@ -74,7 +74,7 @@ impl Metrics {
         registry.register("questions_in_flight", "Being asked about (limit: concurrency)", metrics.asking.clone());
         let help = "Messages refused because their sender had too many waiting";
         registry.register("refused_floods", help, metrics.floods.clone());
-        let help = "Questions in shadow mode and exceptions that wait to be sent (limit: errands_max)";
+        let help = "Questions in shadow mode and exceptions that wait to be sent (limit: errands_max of each)";
         registry.register("errands_waiting", help, metrics.errands.clone());
         registry.register(
             "errands_dropped",

@@ -380,7 +380,9 @@ async fn a_message_that_was_not_sent_is_reported_once_or_dropped_with_a_count() 
     assert_eq!(door.decide(&draft("first!")).await, None, "reporting is not asking");
     for _ in 0..5 {
         // Nothing runs between these: the queue of two fills up.
-        door.gate.not_sent(&room(APP, "room-7"), &draft("first!"), 10_023, "message rate of the group exceeded");
+        if let Some(report) = door.gate.report(&room(APP, "room-7")) {
+            report.tell("AVChatRoom", &draft("first!"), 10_023, "message rate of the group exceeded");
+        }
     }
     let got = receiver.wait_for(2).await;
     let mut body = got[0].body.clone();
@@ -388,7 +390,7 @@ async fn a_message_that_was_not_sent_is_reported_once_or_dropped_with_a_count() 
     let expected = json!({
         "CallbackCommand": EXCEPTION,
         "GroupId": "room-7",
-        "Type": "Live",
+        "Type": "AVChatRoom",
         "From_Account": "ana_k",
         "Operator_Account": "ana_k",
         "Random": 2_874_610_953_u32,
@@ -402,4 +404,42 @@ async fn a_message_that_was_not_sent_is_reported_once_or_dropped_with_a_count() 
     assert_eq!(body, expected);
     assert_eq!(door.metric(r#"roomhook_gate_exceptions_total{app="1400000001",outcome="dropped"}"#), "3");
     assert_eq!(got.len(), 2);
+    assert_ne!(got[0].header("webhook-id"), got[1].header("webhook-id"), "a receiver drops repeats by it");
+}
+
+#[tokio::test]
+async fn a_flood_of_bad_messages_takes_few_connections_and_no_question_waits_for_it() {
+    let receiver = Receiver::start().await;
+    // Reports are never answered, questions at once.
+    receiver.rule(|got| match got.body["CallbackCommand"].as_str() {
+        Some(EXCEPTION) => Reply { after: Duration::from_secs(60), ..Reply::ok() },
+        _ => Reply::ok(),
+    });
+    let mut endpoint = moderated(APP, &receiver.url("/"));
+    endpoint.commands.push(EXCEPTION.into());
+    endpoint.concurrency = Some(16);
+    endpoint.timeout_ms = Some(60_000);
+    let config = Config { errands_max: 100, timeout: Duration::from_secs(60), ..Config::default() };
+    let door = Door::with(config, vec![endpoint.clone()]);
+    let flood = |door: &Door| {
+        for _ in 0..1_000 {
+            if let Some(report) = door.gate.report(&room(APP, "room-7")) {
+                report.tell("Live", &draft("bad"), 10_004, "bad");
+            }
+        }
+    };
+    flood(&door);
+    receiver.wait_for(2).await;
+    flood(&door);
+    assert_eq!(door.decide(&draft("good")).await, Some(Decision::Allow));
+    endpoint.gate_shadow = Some(true);
+    door.configure(vec![endpoint]);
+    assert_eq!(door.decide(&draft("watched")).await, Some(Decision::Allow));
+    let got = receiver.wait_until(|got| got.iter().any(|got| text_of(got) == "watched")).await;
+    let reports = got.iter().filter(|got| got.body["CallbackCommand"] == EXCEPTION).count();
+    assert_eq!(reports, 2, "an eighth of the connections");
+    assert_eq!(door.metric(r#"roomhook_gate_errands_waiting{app="1400000001"}"#), "100");
+    let dropped: u32 =
+        door.metric(r#"roomhook_gate_exceptions_total{app="1400000001",outcome="dropped"}"#).parse().expect("number");
+    assert_eq!(dropped, 2_000 - 102);
 }

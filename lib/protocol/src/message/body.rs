@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::{Limits, MessageError};
-use crate::json;
+use crate::{json, webhook::event::Element as Readable};
 
 /// `MsgBody`: an array of `{MsgType, MsgContent}` (protocol: messages §1).
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +43,16 @@ impl MsgBody {
             Cow::Borrowed(text) => Bytes::copy_from_slice(text),
             Cow::Owned(text) => text.into(),
         })
+    }
+
+    /// A body that need not be acceptable, minified: an array of elements as receivers read them, within depth and size.
+    pub(super) fn readable(raw: &str, limits: &Limits) -> Option<Bytes> {
+        let shape = json::shape(raw.as_bytes());
+        if raw.len() > limits.size_bytes_max || shape.depth > limits.depth_max {
+            return None;
+        }
+        serde_json::from_str::<Vec<Readable>>(raw).ok()?;
+        Some(Bytes::from(json::minify(raw, shape).into_owned()))
     }
 
     /// [`MsgBody::check`] for bytes that may not be UTF-8.

@@ -84,6 +84,16 @@ impl Content {
         Self::within(custom_body(business_id, data), "", limits)
     }
 
+    /// What can be told of a message that was refused, perhaps for what it says (`Group.CallbackSendMsgException`): the
+    /// parts that have the documented shape and are within the limits; an empty array and an empty text in place of
+    /// those that are not, since a receiver could not read them.
+    #[must_use]
+    pub fn attempted(raw_body: &str, custom_data: &str, limits: &Limits) -> Self {
+        let body = MsgBody::readable(raw_body, limits).unwrap_or(Bytes::from_static(b"[]"));
+        let custom_data = if custom_data.len() > limits.size_bytes_max { "" } else { custom_data };
+        Self { body, custom_data: string_literal(custom_data) }
+    }
+
     fn within(body: Bytes, custom_data: &str, limits: &Limits) -> Result<Self, MessageError> {
         Self::from_checked(body, string_literal(custom_data), limits)
     }

@@ -182,3 +182,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn of_a_refused_message_only_what_a_receiver_can_read_is_told() {
+    let told = |raw: &str| {
+        let content = Content::attempted(raw, "", &Limits::default());
+        String::from_utf8(content.body.to_vec()).unwrap()
+    };
+    let good = r#"[{"MsgType":"TIMTextElem","MsgContent":{"Text":"a b"}}]"#;
+    assert_eq!(told(&good.replace(',', " ,\n")), good);
+    let odd = r#"[{"MsgType":"TIMCustomElem","MsgContent":{"Data":7}},{"MsgType":"TIMCustomElem","MsgContent":{}}]"#;
+    assert_eq!(told(odd), odd, "wrong, but readable");
+    let deep = format!(r#"[{{"MsgType":"A","MsgContent":{{"x":{}{}}}}}]"#, "[".repeat(100_000), "]".repeat(100_000));
+    let long = good.replace("a b", &"x".repeat(13_000));
+    let twice = r#"[{"MsgType":"A","MsgType":"B","MsgContent":{}}]"#;
+    for raw in
+        ["", "[", "null", "7", "{}", "[7]", r#"[{"MsgType":7,"MsgContent":{}}]"#, r#"["\ud800"]"#, twice, &deep, &long]
+    {
+        assert_eq!(told(raw), "[]", "{}", &raw[..raw.len().min(60)]);
+    }
+    let custom = |text: &str| Content::attempted("[]", text, &Limits::default()).custom_data;
+    assert_eq!(custom("a\"b"), r#""a\"b""#);
+    assert_eq!(custom(&"x".repeat(13_000)), r#""""#);
+}

@@ -4,8 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use roomhook_edge::publish::{Gate, Turn, Verdict};
-use roomhook_room::{Draft, Facts, MsgSeq, Platform, Priority, RoomKey, UnixMillis, UserId};
+use roomhook_edge::publish::{Gate, Report, Turn, Verdict};
+use roomhook_room::{
+    Command, CreateRoom, Draft, Facts, Incarnation, MsgSeq, Platform, Priority, RoomId, RoomInfo, RoomKey, UnixMillis,
+    UserId,
+};
 use serde_json::json;
 
 use crate::world::{ADMIN, APP, NEW_YEAR, Options, World};
@@ -160,7 +163,42 @@ async fn many_senders_at_once_get_each_number_once() {
 #[derive(Debug, Default)]
 struct Moderator {
     asked: Arc<Mutex<Vec<u32>>>,
-    unsent: Mutex<Vec<(u32, i32)>>,
+    unsent: Arc<Mutex<Vec<Unsent>>>,
+}
+
+/// What was told of a message that was not sent.
+#[derive(Debug)]
+struct Unsent {
+    room_type: String,
+    from: String,
+    random: u32,
+    body: String,
+    custom_data: String,
+    code: i32,
+}
+
+impl Moderator {
+    fn codes(&self) -> Vec<(u32, i32)> {
+        self.unsent.lock().unwrap().iter().map(|unsent| (unsent.random, unsent.code)).collect()
+    }
+}
+
+#[derive(Debug)]
+struct Teller(Arc<Mutex<Vec<Unsent>>>);
+
+impl Report for Teller {
+    fn tell(self: Box<Self>, room_type: &str, attempted: &Draft, code: i32, info: &str) {
+        assert!(!info.is_empty());
+        let text = |bytes: &Bytes| std::str::from_utf8(bytes).unwrap().to_owned();
+        self.0.lock().unwrap().push(Unsent {
+            room_type: room_type.to_owned(),
+            from: attempted.from.as_str().to_owned(),
+            random: attempted.random,
+            body: text(&attempted.body),
+            custom_data: text(&attempted.custom_data),
+            code,
+        });
+    }
 }
 
 #[async_trait]
@@ -173,9 +211,8 @@ impl Gate for Moderator {
         (room.room.as_str() != "unmoderated").then(|| Box::new(Asker { asked: Arc::clone(&self.asked) }) as _)
     }
 
-    fn not_sent(&self, _room: &RoomKey, draft: &Draft, code: i32, info: &str) {
-        assert!(!info.is_empty());
-        self.unsent.lock().unwrap().push((draft.random, code));
+    fn report(&self, _room: &RoomKey) -> Option<Box<dyn Report>> {
+        Some(Box::new(Teller(Arc::clone(&self.unsent))))
     }
 }
 
@@ -223,7 +260,7 @@ async fn the_gate_decides_before_the_room_does() {
     assert_eq!(world.ok(GROUP, &group_msg("ann", 2, "curse")).await["MsgSeq"], 2, "a repeat");
 
     assert_eq!(*moderator.asked.lock().unwrap(), [1, 2, 3, 4], "not of repeats, unknown senders, missing rooms");
-    assert_eq!(*moderator.unsent.lock().unwrap(), [(4, 10_107), (7, 10_010)]);
+    assert_eq!(moderator.codes(), [(4, 10_107), (6, 10_019), (7, 10_010)]);
     let messages = world.messages("lobby").await;
     let bodies: Vec<&str> = messages.iter().map(|m| std::str::from_utf8(&m.draft.body).unwrap()).collect();
     assert!(bodies[1].contains("*****"), "{bodies:?}");
@@ -246,6 +283,58 @@ async fn the_gate_is_asked_after_the_mute_and_before_the_rate_and_told_of_both()
     assert_eq!(world.ok(GROUP, &group_msg("bob", 2, "hi")).await["MsgSeq"], 1);
     assert_eq!(world.ok(GROUP, &group_msg("bob", 3, "hi")).await["MsgDropReason"], "MsgFreqCtrl");
     assert_eq!(*moderator.asked.lock().unwrap(), [2, 3], "also of a message that rate control drops then");
-    assert_eq!(*moderator.unsent.lock().unwrap(), [(1, 10_017), (3, 10_023)]);
+    assert_eq!(moderator.codes(), [(1, 10_017), (3, 10_023)]);
+    world.stop().await;
+}
+
+fn room(id: &str) -> RoomKey {
+    RoomKey { app: APP, room: RoomId::new(id).unwrap() }
+}
+
+#[tokio::test]
+async fn what_was_not_sent_is_told_of_whatever_was_wrong_and_only_what_can_be_read() {
+    let moderator = Arc::new(Moderator::default());
+    let gate: Arc<dyn Gate> = Arc::clone(&moderator) as _;
+    let world = World::with(Options { gate: Some(gate), ..Options::default() }).await;
+    world.furnish().await;
+    // A group of another type, made as the Chat API will make it.
+    let router = &world.services.router;
+    let lobby = router.view(room("lobby")).await.unwrap().unwrap().info;
+    let info = RoomInfo { room_type: "AVChatRoom".to_owned(), ..lobby };
+    let create = CreateRoom { operator: info.owner.clone(), info, incarnation: Incarnation::from_random(7) };
+    router.execute(room("group"), Command::Create(create)).await.unwrap();
+    let custom = |body: &str| {
+        format!(r#"{{"GroupId":"group","From_Account":"ann","Random":7,"MsgBody":{body},"CloudCustomData":"c"}}"#)
+    };
+    let readable = r#"[{"MsgType":"TIMTextElem","MsgContent":{"Text":5}}]"#;
+    let long = format!(r#"[{{"MsgType":"TIMTextElem","MsgContent":{{"Text":"{}"}}}}]"#, "x".repeat(13_000));
+    let said = r#"[{"MsgType":"TIMTextElem","MsgContent":{"Text":"hello"}}]"#;
+    let cases = [
+        (custom(&readable.replace(',', " , ")), 10_004, "AVChatRoom", readable),
+        (custom(r#"[{"MsgContent":{}}]"#), 10_004, "AVChatRoom", "[]"),
+        (custom(r#"{"Text":"no array"}"#), 10_004, "AVChatRoom", "[]"),
+        (custom("[]"), 10_004, "AVChatRoom", "[]"),
+        (custom(&long), 80_002, "AVChatRoom", "[]"),
+        (custom(said).replace("ann", "ghost"), 10_019, "AVChatRoom", said),
+        (custom(said).replace("group", "nowhere"), 10_010, "Live", said),
+        (custom(&long).replace("group", "nowhere"), 10_010, "Live", "[]"),
+    ];
+    for (request, code, room_type, body) in cases {
+        assert_eq!(world.code(GROUP, &request).await, code, "{request}");
+        let unsent = moderator.unsent.lock().unwrap().pop().expect("it is told");
+        let from = if request.contains("ghost") { "ghost" } else { "ann" };
+        assert_eq!((i64::from(unsent.code), unsent.from.as_str(), unsent.random), (code, from, 7), "{request}");
+        assert_eq!((unsent.room_type.as_str(), unsent.body.as_str()), (room_type, body), "{request}");
+        assert_eq!(unsent.custom_data, r#""c""#);
+    }
+    // Whatever the door answers, these codes are of group_open_http_svc.
+    let text = format!(r#"{{"RoomId":"lobby","Sender_Account":"ghost","TextContent":"{}"}}"#, "x".repeat(13_000));
+    assert_eq!(world.code("live_engine_http_srv/send_text_msg", &text).await, 80_002);
+    let nobody = r#"{"RoomId":"lobby","Sender_Account":"ghost","TextContent":"hello"}"#;
+    assert_ne!(world.code("live_engine_http_srv/send_text_msg", nobody).await, 10_019);
+    let told: Vec<(i32, String)> =
+        moderator.unsent.lock().unwrap().drain(..).map(|unsent| (unsent.code, unsent.body)).collect();
+    assert_eq!(told, [(80_002, "[]".to_owned()), (10_019, said.to_owned())]);
+    assert!(moderator.asked.lock().unwrap().is_empty(), "nobody is asked about these");
     world.stop().await;
 }
