@@ -41,11 +41,19 @@ pub(crate) type Roster = Arc<RwLock<BTreeMap<EndpointName, Arc<Shared>>>>;
 #[derive(Debug)]
 pub struct Hooks {
     pub handle: Handle,
+    started: watch::Receiver<bool>,
     stop: oneshot::Sender<Instant>,
     task: JoinHandle<()>,
 }
 
 impl Hooks {
+    /// Waits until each endpoint of the directory runs, or was tried: from then on the handle and the metrics know it.
+    /// Cancel safe.
+    pub async fn started(&self) {
+        // An error means that the supervisor is gone; nothing more will start.
+        let _ = self.started.clone().wait_for(|started| *started).await;
+    }
+
     /// Stops sending, waits for attempts in flight, writes all cursors. What is not done by then is cut off, which may
     /// repeat deliveries after the next start.
     pub async fn shutdown(self, within: Duration) {
@@ -90,10 +98,12 @@ pub fn start_with(
     telemetry::register(metrics, roster.clone(), world.clock.clone());
     let handle = Handle::new(roster.clone(), world.clone());
     let (stop, stopped) = oneshot::channel();
-    let supervisor = Supervisor { world, endpoints, roster, running: BTreeMap::new(), sweeps: JoinSet::new() };
+    let (tell, started) = watch::channel(false);
+    let supervisor =
+        Supervisor { world, endpoints, roster, running: BTreeMap::new(), sweeps: JoinSet::new(), started: tell };
     // Whoever shuts down awaits this task; if it panics, `shutdown` returns and the process goes on without webhooks.
     let task = tokio::spawn(supervisor.run(stopped));
-    Hooks { handle, stop, task }
+    Hooks { handle, started, stop, task }
 }
 
 struct Supervisor {
@@ -103,6 +113,7 @@ struct Supervisor {
     running: BTreeMap<EndpointName, Running>,
     /// Removals of the rows of deleted endpoints.
     sweeps: JoinSet<()>,
+    started: watch::Sender<bool>,
 }
 
 impl Supervisor {
@@ -110,6 +121,7 @@ impl Supervisor {
         let deadline = loop {
             let wanted = self.endpoints.borrow_and_update().clone();
             let complete = self.reconcile(&wanted).await;
+            self.started.send_replace(true);
             while self.sweeps.try_join_next().is_some() {}
             tokio::select! {
                 biased;

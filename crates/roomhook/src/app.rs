@@ -86,6 +86,8 @@ impl App {
             clock.clone(),
             metrics,
         );
+        // A ready server shows the numbers of each endpoint.
+        hooks.started().await;
 
         let apps = Arc::new(Apps::new(settings::apps(config)?)?);
         let cache = settings::usersig_cache(config);

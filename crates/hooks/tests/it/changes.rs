@@ -27,6 +27,19 @@ async fn a_changed_url_gets_what_is_still_pending_and_all_that_comes() {
     world.stop().await;
 }
 
+/// A server that calls itself ready shows the numbers of each endpoint: one that was restarted said for a moment that it had none.
+#[tokio::test]
+async fn webhooks_that_say_they_run_show_each_endpoint() {
+    let receiver = Receiver::start().await;
+    let mut world = World::stopped(config(), vec![endpoint(&receiver.url("/"))]).await;
+    for _ in 0..10 {
+        world.start();
+        world.started().await;
+        assert_eq!(world.hooks().status().len(), 1);
+        world.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn what_is_said_while_switched_off_is_never_owed() {
     let receiver = Receiver::start().await;

@@ -125,6 +125,11 @@ impl World {
         &self.hooks.as_ref().expect("running").handle
     }
 
+    /// Waits until webhooks say that they run.
+    pub(crate) async fn started(&self) {
+        self.hooks.as_ref().expect("running").started().await;
+    }
+
     pub(crate) fn configure(&self, endpoints: Vec<Endpoint>) {
         self.endpoints.send_replace(Arc::new(endpoints.into_iter().map(Arc::new).collect()));
     }
