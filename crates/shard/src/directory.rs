@@ -101,7 +101,7 @@ pub(crate) struct Ready {
 /// [`StartError`].
 pub(crate) async fn open(deps: Deps) -> Result<Ready, StartError> {
     let opened = owner::open(&deps).await?;
-    deps.metrics.replayed.set(opened.replayed as i64);
+    deps.metrics.replayed.set(opened.folded.replayed as i64);
     Ok(Ready { deps, opened })
 }
 
@@ -110,7 +110,7 @@ impl Ready {
     pub(crate) fn run(self, tasks: &mut JoinSet<()>) -> (Directory, Arc<Health>) {
         let Self { deps, opened } = self;
         let (inbox, requests) = mpsc::channel(deps.config.inbox_max);
-        let view = Arc::new(View::of(&opened.state));
+        let view = Arc::new(View::of(&opened.folded.state));
         let health = Arc::clone(&deps.health);
         let directory = Directory { inbox, view: Arc::clone(&view), health: Arc::clone(&health) };
         tasks.spawn(supervise(deps, view, requests, opened).instrument(tracing::info_span!("directory")));

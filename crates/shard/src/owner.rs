@@ -14,7 +14,7 @@ use crate::{
     batch::Batch,
     cache::{Cache, Limits, Plan, Slot},
     config::{Clock, Config},
-    error::ExecuteError,
+    error::{ExecuteError, StartError},
     replay::{Opened, Reader},
     request::{Question, Request, RoomView},
     rows,
@@ -233,7 +233,7 @@ impl Owner {
             }
             Err(AppendError::Ambiguous { expected, reason }) => {
                 tracing::warn!(%expected, reason, "outcome of an append is unknown, asking the log");
-                self.recover(batch, epoch, expected, &reason).await
+                self.recover(batch, plan, epoch, expected, &reason).await
             }
             Err(error) => self.undo(batch, plan, error).await,
         }
@@ -297,8 +297,8 @@ impl Owner {
                 self.deps.health.set_refusing(&reason);
             }
             _ => {
-                // Once per trouble, not once per batch.
-                if self.deps.health.is_ready() {
+                // Once per trouble, not once per batch; and the store has told operators of a full disk, once for all shards.
+                if self.deps.health.is_ready() && !matches!(error, AppendError::Full(_)) {
                     tracing::error!(reason, "nothing can be written");
                 }
                 batch.release_prefix(0, &reason);
@@ -325,12 +325,11 @@ impl Owner {
     async fn recover(
         &mut self,
         mut batch: Batch,
+        plan: Plan,
         epoch: roomhook_log::Epoch,
         expected: Lsn,
         reason: &str,
     ) -> Result<(), Exit> {
-        // Nothing in memory is true any more.
-        self.cache = Cache::default();
         let mut pause = RECOVERY_PAUSE;
         for _ in 0..RECOVERY_TRIES {
             match self.reopen(epoch, expected).await {
@@ -344,7 +343,11 @@ impl Owner {
                     self.answer_questions(&mut batch);
                     return Ok(());
                 }
-                Err(error) => tracing::warn!(error, "the log cannot be asked yet"),
+                // Nobody will know before a restart. What was durable before is still there to be read.
+                Err(StartError::Claim { source: poisoned @ AppendError::Poisoned { .. }, .. }) => {
+                    return self.undo(batch, plan, poisoned).await;
+                }
+                Err(error) => tracing::warn!(error = error.told(), "the log cannot be asked yet"),
             }
             sleep(pause).await;
             pause *= 2;
@@ -354,10 +357,10 @@ impl Owner {
         Err(Exit::Reopen(reason.to_owned()))
     }
 
-    async fn reopen(&self, epoch: roomhook_log::Epoch, expected: Lsn) -> Result<(Opened, usize), String> {
-        let opened = self.deps.reader.open(self.deps.config.node).await.map_err(|error| error.told())?;
+    async fn reopen(&self, epoch: roomhook_log::Epoch, expected: Lsn) -> Result<(Opened, usize), StartError> {
+        let opened = self.deps.reader.open(self.deps.config.node).await?;
         let written = self.deps.reader.written(epoch, expected, opened.claim.next).await;
-        Ok((opened, written.map_err(|error| error.to_string())?))
+        Ok((opened, written.map_err(|source| StartError::Read { log: self.deps.reader.log, source })?))
     }
 
     fn limits(&self) -> Limits {

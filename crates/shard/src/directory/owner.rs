@@ -33,6 +33,8 @@ const PAGE_ROWS: usize = 4_096;
 const BATCH_COMMANDS: usize = 64;
 /// Between two tries to open the log again.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+/// After an append that found no room, changes are refused unseen for so long: taking them back means reading everything.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Milliseconds that a change of switches waits for its time at most, should the clock stand still.
 const SWITCH_WAITS_MAX: usize = 20;
@@ -48,6 +50,12 @@ pub(super) struct Request {
 #[derive(Debug)]
 pub(super) struct Opened {
     claim: Claim,
+    pub(super) folded: Folded,
+}
+
+/// What the log and its rows say.
+#[derive(Debug, Default)]
+pub(super) struct Folded {
     pub(super) state: State,
     last_at: UnixMillis,
     pub(super) replayed: u64,
@@ -58,17 +66,22 @@ pub(super) struct Opened {
 
 pub(super) async fn open(deps: &Deps) -> Result<Opened, StartError> {
     let (store, log) = (&deps.reader.store, deps.reader.log);
-    let unreadable = |source: ReadError| StartError::Read { log, source };
     let claim = store.claim(log, deps.config.node).await.map_err(|source| StartError::Claim { log, source })?;
-    let mut opened =
-        Opened { claim, state: State::default(), last_at: UnixMillis(0), replayed: 0, unwritten: BTreeMap::new() };
+    let folded = fold_up_to(deps, claim.next).await?;
+    Ok(Opened { claim, folded })
+}
 
+/// Reads rows and log; what is in the log ends at `end`.
+async fn fold_up_to(deps: &Deps, end: Lsn) -> Result<Folded, StartError> {
+    let (store, log) = (&deps.reader.store, deps.reader.log);
+    let unreadable = |source: ReadError| StartError::Read { log, source };
+    let mut folded = Folded::default();
     let row_error = |row: &[u8], source| StartError::Row { log, row: String::from_utf8_lossy(row).into(), source };
     let mut after: Option<Bytes> = None;
     loop {
         let page = store.state_scan(log, rows::THING, after.as_deref(), PAGE_ROWS).await.map_err(unreadable)?;
         for (key, value) in &page {
-            fold_all(&mut opened.state, value).map_err(|source| row_error(key, source))?;
+            fold_all(&mut folded.state, value).map_err(|source| row_error(key, source))?;
         }
         match page.into_iter().next_back() {
             Some((last, _)) => after = Some(last),
@@ -80,21 +93,21 @@ pub(super) async fn open(deps: &Deps) -> Result<Opened, StartError> {
         None => Lsn::FIRST,
     };
     let mut stream = store.read(log, next).map_err(unreadable)?;
-    while next < opened.claim.next {
+    while next < end {
         for record in stream.next_batch().await.map_err(unreadable)?.iter() {
-            (next, opened.last_at) = (record.lsn.next(), opened.last_at.max(UnixMillis(record.at_ms)));
-            opened.replayed += 1;
+            (next, folded.last_at) = (record.lsn.next(), folded.last_at.max(UnixMillis(record.at_ms)));
+            folded.replayed += 1;
             if !record.key.0.is_empty() {
                 let unknown = |source| StartError::Record { log, lsn: record.lsn, source };
                 for event in decode_directory_record(&record.payload).map_err(unknown)? {
-                    fold(&mut opened.state, &event);
+                    fold(&mut folded.state, &event);
                     let (key, value) = thing_row(&event);
-                    opened.unwritten.insert(key, value);
+                    folded.unwritten.insert(key, value);
                 }
             }
         }
     }
-    Ok(opened)
+    Ok(folded)
 }
 
 /// The newest value of one thing, as a row.
@@ -114,7 +127,8 @@ pub(super) async fn supervise(deps: Deps, view: Arc<View>, inbox: mpsc::Receiver
     loop {
         if let Some(open) = opened.take() {
             let inbox = Arc::clone(&inbox).lock_owned().await;
-            let owner = Owner { deps: deps.clone(), view: Arc::clone(&view), inbox, waiting: Vec::new(), opened: open };
+            let (waiting, refused) = (Vec::new(), None);
+            let owner = Owner { deps: deps.clone(), view: Arc::clone(&view), inbox, waiting, opened: open, refused };
             // A task of its own, so that its panic is an answer here. The set ends it when this future is dropped.
             let mut life = JoinSet::new();
             life.spawn(owner.run().in_current_span());
@@ -136,16 +150,21 @@ pub(super) async fn supervise(deps: Deps, view: Arc<View>, inbox: mpsc::Receiver
 
 /// `None` when the server stopped before the log could be opened.
 async fn open_again(deps: &Deps, view: &View, inbox: &tokio::sync::Mutex<mpsc::Receiver<Request>>) -> Option<Opened> {
+    let mut told = String::new();
     loop {
         match open(deps).await {
             Ok(opened) => {
-                view.publish_all(&opened.state);
+                view.publish_all(&opened.folded.state);
                 deps.health.set_ready();
                 return Some(opened);
             }
             Err(error) => {
                 let reason = error.told();
-                tracing::error!(reason, "the directory cannot be opened again");
+                // Once per trouble, not five times a second until somebody restarts the server.
+                if reason != told {
+                    tracing::error!(reason, "the directory cannot be opened again");
+                    told.clone_from(&reason);
+                }
                 deps.health.set_refusing(&reason);
                 let mut inbox = inbox.lock().await;
                 if *deps.stop.borrow() {
@@ -179,6 +198,8 @@ struct Owner {
     inbox: OwnedMutexGuard<mpsc::Receiver<Request>>,
     waiting: Vec<Request>,
     opened: Opened,
+    /// When an append found no room, and what it was told.
+    refused: Option<(Instant, String)>,
 }
 
 /// Decided, not yet durable.
@@ -220,26 +241,32 @@ impl Owner {
     }
 
     fn decide(&mut self) -> Batch {
-        let opened = &mut self.opened;
+        let folded = &mut self.opened.folded;
+        let refused = self.refused.as_ref().filter(|(at, _)| at.elapsed() < TRY_AGAIN).map(|(_, reason)| reason);
         // Records are in order of time whatever the clock does; changes are told apart from messages by the clock that
         // messages go by.
         let now = (self.deps.clock)();
-        opened.last_at = opened.last_at.max(now);
+        folded.last_at = folded.last_at.max(now);
         let mut batch = Batch::default();
         for Request { command, reply } in self.waiting.drain(..) {
             let app = match &command {
                 Command::Import { app, .. } | Command::DeleteEndpoint { app, .. } => *app,
                 Command::PutEndpoint(endpoint) => endpoint.app,
             };
-            let events = decide(&opened.state, command, now);
+            let events = decide(&folded.state, command, now);
             let changed = !events.is_empty();
+            if let Some(reason) = refused.filter(|_| changed) {
+                // A caller that went away does not want to know.
+                drop(reply.send(Err(ExecuteError::Unavailable(reason.clone()))));
+                continue;
+            }
             if changed {
                 let key = Key(Bytes::copy_from_slice(&app.0.to_be_bytes()));
                 let payload = encode_directory_record(&events);
-                batch.records.push(NewRecord { key, at_ms: opened.last_at.0, payload });
+                batch.records.push(NewRecord { key, at_ms: folded.last_at.0, payload });
             }
             for event in events {
-                fold(&mut opened.state, &event);
+                fold(&mut folded.state, &event);
                 let (key, value) = thing_row(&event);
                 batch.rows.insert(key, value);
                 batch.events.push(event);
@@ -258,7 +285,7 @@ impl Owner {
         }
         let (epoch, first) = (self.opened.claim.epoch, self.opened.claim.next);
         let applied = rows::position_row(rows::APPLIED, Lsn(first.0 + count as u64 - 1));
-        let mut newest = self.opened.unwritten.clone();
+        let mut newest = self.opened.folded.unwritten.clone();
         newest.extend(rows);
         let claim = &mut self.opened.claim;
         let rows = newest.into_iter().map(|(key, value)| Row { key, value: Some(value) }).chain([applied]).collect();
@@ -268,8 +295,9 @@ impl Owner {
         self.deps.metrics.append(started.elapsed(), count, bytes, events.len(), appended.is_ok());
         match appended {
             Ok(_) => {
-                self.opened.unwritten.clear();
-                self.view.publish(&events, &self.opened.state);
+                self.opened.folded.unwritten.clear();
+                self.refused = None;
+                self.view.publish(&events, &self.opened.folded.state);
                 self.wait_for_switches(&events).await;
                 answers.into_iter().for_each(|answer| answer.tell(Ok(())));
                 self.deps.health.set_ready();
@@ -304,6 +332,9 @@ impl Owner {
         first: Lsn,
     ) -> Result<(), Exit> {
         let reason = error.to_string();
+        if matches!(error, AppendError::Full(_)) {
+            return self.find_no_room(reason, answers).await;
+        }
         tracing::error!(reason, "the directory's append failed");
         self.deps.health.set_refusing(&reason);
         let unsure = matches!(error, AppendError::Ambiguous { .. } | AppendError::Poisoned { .. });
@@ -332,9 +363,23 @@ impl Owner {
             };
             answer.tell(told);
         }
-        self.view.publish_all(&opened.state);
+        self.view.publish_all(&opened.folded.state);
         self.opened = opened;
         self.deps.health.set_ready();
+        Ok(())
+    }
+
+    /// Nothing was written, and nothing will be until there is room: takes back what was folded. The claim still holds, and
+    /// the store has told operators.
+    async fn find_no_room(&mut self, reason: String, answers: Vec<Answer>) -> Result<(), Exit> {
+        for answer in answers {
+            answer.tell(Err(ExecuteError::Unavailable(reason.clone())));
+        }
+        let last_at = self.opened.folded.last_at;
+        self.opened.folded =
+            fold_up_to(&self.deps, self.opened.claim.next).await.map_err(|error| Exit::Reopen(error.told()))?;
+        self.opened.folded.last_at = self.opened.folded.last_at.max(last_at);
+        self.refused = Some((Instant::now(), reason));
         Ok(())
     }
 

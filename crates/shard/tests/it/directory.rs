@@ -1,8 +1,8 @@
 //! Accounts and endpoints.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use roomhook_log::{Fault, LogId};
+use roomhook_log::{Fault, LogId, LogRead as _};
 use roomhook_room::{AppId, Endpoint, EndpointId};
 use roomhook_shard::{Directory, ExecuteError, ImportAccount};
 
@@ -85,9 +85,29 @@ async fn a_failed_append_leaves_no_account() {
     let answer = world.directory.import(APP, accounts(&["ann"])).await;
     assert!(matches!(answer, Err(ExecuteError::Unavailable(_))), "{answer:?}");
     assert_eq!(number(&world.directory, "ann"), None);
+    tokio::time::sleep(Duration::from_secs(1)).await;
     world.directory.import(APP, accounts(&["bob"])).await.unwrap();
     assert_eq!(number(&world.directory, "bob"), Some((1 << 57) + 1), "the number was not used up");
     assert!(world.router.is_ready());
+}
+
+/// Before, each import on a full disk claimed the log again: a record, a line in the log, and all rows read, for each client
+/// that connected.
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_asked_once_a_second_and_not_written_to() {
+    let world = World::new().await;
+    world.directory.import(APP, accounts(&["ann"])).await.unwrap();
+    let before = world.log.bounds(DIRECTORY).await.unwrap();
+    world.log.fail_next_append(DIRECTORY, Fault::Full);
+    for name in ["bob", "cat"] {
+        let answer = world.directory.import(APP, accounts(&[name])).await;
+        assert!(matches!(answer, Err(ExecuteError::Unavailable(_))), "{answer:?}");
+    }
+    world.directory.import(APP, accounts(&["ann"])).await.expect("what changes nothing needs no room");
+    assert_eq!(world.log.bounds(DIRECTORY).await.unwrap(), before);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.directory.import(APP, accounts(&["cat"])).await.expect("there is room again");
+    assert_eq!(number(&world.directory, "bob"), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,6 +26,8 @@ const SHARD: LogId = LogId(0);
 struct Sulking {
     log: MemoryLog,
     refusals: Arc<AtomicU32>,
+    /// Why claims are refused.
+    poisoned: bool,
 }
 
 #[async_trait]
@@ -59,7 +61,10 @@ impl LogAppend for Sulking {
     async fn claim(&self, log: LogId, who: NodeId) -> Result<Claim, AppendError> {
         let refuses = |left: u32| left.checked_sub(1);
         if self.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, refuses).is_ok() {
-            return Err(AppendError::Full("sulking".into()));
+            return Err(match self.poisoned {
+                true => AppendError::Poisoned { log, reason: "sulking".into() },
+                false => AppendError::Full("sulking".into()),
+            });
         }
         self.log.claim(log, who).await
     }
@@ -110,8 +115,12 @@ impl Rows for Sulking {
 
 /// A world with one room, one message in it, and a log that will be in doubt and then refuse so many claims.
 async fn in_doubt(refusals: u32) -> World {
+    in_doubt_of(refusals, false).await
+}
+
+async fn in_doubt_of(refusals: u32, poisoned: bool) -> World {
     let log = MemoryLog::new(1);
-    let sulking = Sulking { log: log.clone(), refusals: Arc::default() };
+    let sulking = Sulking { log: log.clone(), refusals: Arc::default(), poisoned };
     let counter = Arc::clone(&sulking.refusals);
     let world = World::over(Arc::new(sulking), log, 1, Config::default()).await;
     world.create("lobby").await;
@@ -126,6 +135,20 @@ async fn a_log_that_answers_after_a_while_still_decides_what_is_told() {
     let world = in_doubt(3).await;
     assert!(matches!(world.send("lobby", 2).await, Ok(Receipt::Sent(sent)) if sent.seq.0 == 2));
     assert!(world.router.is_ready());
+}
+
+/// What a commit that fails looks like: the append's outcome is unknown, and the log takes no more. Found with a real process:
+/// the shard threw its rooms away to read them again, could not claim, and refused to be read until a restart.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_failed_for_good_is_still_read() {
+    let world = in_doubt_of(u32::MAX, true).await;
+    let answer = world.send("lobby", 2).await;
+    assert!(matches!(answer, Err(ExecuteError::Unknown(_))), "{answer:?}");
+    assert!(!world.router.is_ready());
+    assert_eq!(world.top("lobby").await, 1, "what was durable before is read, and no more");
+    assert_eq!(world.view("nowhere").await, None);
+    let later = world.send("lobby", 3).await;
+    assert!(matches!(later, Err(ExecuteError::Unavailable(_))), "{later:?}");
 }
 
 #[tokio::test(start_paused = true)]
