@@ -11,6 +11,7 @@ use crate::{
     codec::{chunk_len, chunk_offset, encode_chunk, encode_offsets, event_key, index_key},
     engine::Engine,
     segments::{Segment, SegmentRow},
+    space::Purpose,
 };
 
 pub(crate) const EPOCH_KEY: &[u8] = b"epoch";
@@ -50,6 +51,15 @@ impl Job {
             Self::Claim { .. } | Self::Trim { .. } => 128,
         };
         bytes as u64
+    }
+
+    /// What it is for. The owner's rows without records count as records: that is how owners find out whether records
+    /// are taken again.
+    pub(crate) fn purpose(&self) -> Purpose {
+        match self {
+            Self::Append { .. } => Purpose::Records,
+            Self::Claim { .. } | Self::Put { .. } | Self::Trim { .. } => Purpose::Upkeep,
+        }
     }
 
     pub(crate) fn fail(self, error: AppendError) {

@@ -16,12 +16,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     batch::{Batch, Errand, Job, Position, Reply},
-    config::{DiskConfig, Durability, Health},
+    config::{DiskConfig, Durability},
     engine::{Engine, delete_segment, segment_keyspaces},
     mark::{Mark, Marked},
     retention::{Candidate, Policy, droppable},
     segments::{Sealed, Segment, SegmentRow},
-    space::Space,
+    space::{Purpose, Space},
     telemetry::LogMetrics,
 };
 
@@ -34,6 +34,8 @@ const IDLE_TICK: Duration = Duration::from_secs(30);
 const AGED_MS_MIN: u64 = 3_600_000;
 /// Between two dropped segments, so that retention after a long pause does not hold up appends.
 const DROP_PAUSE: Duration = Duration::from_millis(200);
+/// About what has to be written to drop a segment.
+const DROP_BYTES: u64 = 64 << 10;
 
 /// Work and its place in the bounded queue.
 pub(crate) struct Queued {
@@ -57,7 +59,8 @@ pub(crate) struct Committer {
     pub(crate) engine: Arc<Engine>,
     pub(crate) config: Arc<DiskConfig>,
     pub(crate) tail: Arc<Tail>,
-    pub(crate) health: Arc<Mutex<Health>>,
+    /// Why this log takes no more, once it does not.
+    pub(crate) poisoned: Arc<Mutex<Option<String>>>,
     pub(crate) metrics: LogMetrics,
 
     pub(crate) position: Position,
@@ -66,7 +69,7 @@ pub(crate) struct Committer {
     pub(crate) sealed: VecDeque<Sealed>,
     pub(crate) mark: Mark,
     pub(crate) boot: u64,
-    pub(crate) space: Space,
+    pub(crate) space: Arc<Space>,
     pub(crate) retention: Policy,
     pub(crate) dropped_at: Option<Instant>,
 }
@@ -105,10 +108,8 @@ impl Committer {
     }
 
     fn commit(&mut self, jobs: Vec<Job>) {
-        if let Err(error) = self.check_health(&jobs) {
-            for job in jobs {
-                job.fail(error());
-            }
+        let jobs = self.admitted(jobs);
+        if jobs.is_empty() {
             return;
         }
         let started = Instant::now();
@@ -160,35 +161,36 @@ impl Committer {
 
     // === what stands in the way of a commit ===
 
-    fn check_health(&mut self, jobs: &[Job]) -> Result<(), Box<dyn Fn() -> AppendError>> {
+    /// The jobs that may be tried; the others are answered.
+    fn admitted(&self, jobs: Vec<Job>) -> Vec<Job> {
         let log = self.engine.log;
-        if let Health::Poisoned(reason) = &*self.health.lock() {
-            let reason = reason.clone();
-            return Err(Box::new(move || AppendError::Poisoned { log, reason: reason.clone() }));
+        if let Some(reason) = self.poisoned.lock().clone() {
+            jobs.into_iter().for_each(|job| job.fail(AppendError::Poisoned { log, reason: reason.clone() }));
+            return Vec::new();
         }
-        let charged = self.space.charge(jobs.iter().map(Job::bytes).sum());
-        let mut health = self.health.lock();
-        match charged {
-            Ok(()) => {
-                if *health == Health::Full {
-                    tracing::info!(%log, "there is room on the disk again");
-                    *health = Health::Ok;
-                }
-                Ok(())
-            }
-            Err(reason) => {
-                if *health == Health::Ok {
-                    tracing::error!(%log, reason, "appends are refused: the disk is full");
-                    *health = Health::Full;
-                }
-                Err(Box::new(move || AppendError::Full(reason.clone())))
+        let refusals = [Purpose::Upkeep, Purpose::Records].map(|purpose| self.refusal(purpose, &jobs));
+        let mut admitted = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            match refusals.iter().flatten().find(|(purpose, _)| *purpose == job.purpose()) {
+                Some((_, reason)) => job.fail(AppendError::Full(reason.clone())),
+                None => admitted.push(job),
             }
         }
+        admitted
+    }
+
+    /// Charges what these jobs write for a purpose; `Some` with the reason when there is no room for it.
+    fn refusal(&self, purpose: Purpose, jobs: &[Job]) -> Option<(Purpose, String)> {
+        let bytes = jobs.iter().filter(|job| job.purpose() == purpose).map(Job::bytes).sum();
+        if bytes == 0 {
+            return None;
+        }
+        self.space.charge(purpose, bytes).err().map(|reason| (purpose, reason))
     }
 
     fn poison(&self, reason: String) {
         tracing::error!(log = %self.engine.log, reason, "the log takes no more appends until a restart");
-        *self.health.lock() = Health::Poisoned(reason);
+        *self.poisoned.lock() = Some(reason);
     }
 
     fn write_mark(&mut self) {
@@ -244,7 +246,7 @@ impl Committer {
 
     /// Drops what retention allows: one segment now and then, or all of them `at_once`.
     fn retain(&mut self, at_once: bool) {
-        if self.sealed.is_empty() || *self.health.lock() != Health::Ok {
+        if self.sealed.is_empty() || self.poisoned.lock().is_some() {
             return;
         }
         if !at_once && self.dropped_at.is_some_and(|at| at.elapsed() < DROP_PAUSE) {
@@ -269,6 +271,10 @@ impl Committer {
         let now = (self.config.clock)();
         let count = droppable(self.retention, &candidates, self.active.bytes, self.position.floor, now);
         drop(segments);
+        // A full disk is when it matters most; only the engine's own part of the reserve is not touched for it.
+        if count > 0 && self.space.charge(Purpose::Upkeep, DROP_BYTES).is_err() {
+            return;
+        }
         for _ in 0..if at_once { count } else { count.min(1) } {
             if let Err(error) = self.drop_oldest() {
                 return self.poison(format!("dropping a segment failed: {error}"));

@@ -21,7 +21,8 @@ pub enum Durability {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     Ok,
-    /// Less room on the disk than the reserve. Appends are refused until there is more; reads go on.
+    /// Less room on the disk than the reserve. Records are refused until there is more; claims, webhooks' rows and
+    /// retention use the reserve, and reads go on.
     Full,
     /// A commit failed; what the disk holds is known again after a restart. Reads go on.
     Poisoned(String),
@@ -43,7 +44,7 @@ pub struct DiskConfig {
     pub segment_bytes: u64,
     pub segment_records: u64,
 
-    /// Appends are refused as full when less than this is free.
+    /// The reserve: records are refused as full when less than this is free, everything else when less than a quarter is.
     pub free_bytes_min: u64,
     /// How much of each log's end is checked record by record at the start. Only what fjall had not written out of its
     /// memtables can be lost in silence: about four of them.

@@ -39,6 +39,10 @@ pub enum OpenError {
     RecordVersion { log: LogId, found: u8, known: u8 },
     #[error("the database of log {log} cannot be opened: {reason}; restore the whole store from a backup")]
     Database { log: LogId, reason: String },
+    #[error(
+        "there is no room on the disk to open {at} ({error}): free some MiB there and start again; nothing is lost"
+    )]
+    NoRoom { at: String, error: io::Error },
     #[error("{what} {path}: {error}")]
     Io { what: &'static str, path: PathBuf, error: io::Error },
 }
@@ -46,10 +50,42 @@ pub enum OpenError {
 impl OpenError {
     pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |error| Self::Io { what, path, error }
+        move |error| match is_no_room(&error) {
+            true => Self::NoRoom { at: path.display().to_string(), error },
+            false => Self::Io { what, path, error },
+        }
     }
 
     pub(crate) fn database(log: LogId) -> impl Fn(fjall::Error) -> Self {
-        move |error| Self::Database { log, reason: error.to_string() }
+        move |error| match error {
+            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) if is_no_room(&error) => {
+                Self::NoRoom { at: format!("log {log}"), error }
+            }
+            error => Self::Database { log, reason: error.to_string() },
+        }
+    }
+}
+
+/// A full disk, a quota, a limit of the process: a person makes room, and nothing has to be restored.
+fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_not_told_as_damage() {
+        for code in [nix::libc::ENOSPC, nix::libc::EDQUOT, nix::libc::EFBIG] {
+            let error = || io::Error::from_raw_os_error(code);
+            let of_fjall = [fjall::Error::Io(error()), fjall::Error::Storage(fjall::LsmError::Io(error()))];
+            for told in of_fjall.map(OpenError::database(LogId(3))) {
+                assert!(told.to_string().contains("start again; nothing is lost"), "{told}");
+            }
+            assert!(matches!(OpenError::io("writing", "mark")(error()), OpenError::NoRoom { .. }));
+        }
+        let broken = OpenError::database(LogId(3))(fjall::Error::Io(io::Error::from_raw_os_error(nix::libc::EIO)));
+        assert!(matches!(broken, OpenError::Database { .. }));
     }
 }

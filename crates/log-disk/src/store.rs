@@ -34,7 +34,7 @@ use crate::{
     recover::Recovered,
     retention::Policy,
     space::Space,
-    telemetry::{LogMetrics, Metrics},
+    telemetry::{LogMetrics, Metrics, Room},
 };
 
 /// Jobs that may wait for one committer. Callers beyond wait for a place.
@@ -47,6 +47,7 @@ const READS_MAX: usize = 16;
 pub struct DiskLog {
     config: Arc<DiskConfig>,
     logs: BTreeMap<LogId, Arc<OneLog>>,
+    space: Arc<Space>,
     metrics: Metrics,
     lock: Mutex<Option<Lock>>,
 }
@@ -59,7 +60,8 @@ struct OneLog {
     work: Sender<Queued>,
     places: Arc<Semaphore>,
     reads: Arc<Semaphore>,
-    health: Arc<Mutex<Health>>,
+    /// Why it takes no more appends, once it does not.
+    poisoned: Arc<Mutex<Option<String>>>,
     metrics: LogMetrics,
 }
 
@@ -79,13 +81,14 @@ impl DiskLog {
         let config = Arc::new(config);
         let (lock, recovered) = open::open(&config)?;
         let (metrics, reads) = (Metrics::new(QUEUE_JOBS_MAX), Arc::new(Semaphore::new(READS_MAX)));
+        let space = Arc::new(Space::new(config.path.clone(), config.free_bytes_min));
         let mut logs = BTreeMap::new();
         for log in recovered {
             let id = log.engine.log;
             let metrics = metrics.of(id);
-            logs.insert(id, Arc::new(OneLog::start(log, &config, metrics, Arc::clone(&reads))?));
+            logs.insert(id, Arc::new(OneLog::start(log, &config, metrics, Arc::clone(&reads), Arc::clone(&space))?));
         }
-        Ok(Arc::new(Self { config, logs, metrics, lock: Mutex::new(Some(lock)) }))
+        Ok(Arc::new(Self { config, logs, space, metrics, lock: Mutex::new(Some(lock)) }))
     }
 
     /// Number of logs beside the directory's.
@@ -94,23 +97,21 @@ impl DiskLog {
         self.config.shards
     }
 
-    /// The worst of all logs.
+    /// The worst of all logs, and whether there is room on the disk at this moment.
     #[must_use]
     pub fn health(&self) -> Health {
-        let mut worst = Health::Ok;
         for log in self.logs.values() {
-            match &*log.health.lock() {
-                Health::Poisoned(reason) => return Health::Poisoned(format!("log {}: {reason}", log.log)),
-                Health::Full => worst = Health::Full,
-                Health::Ok => {}
+            if let Some(reason) = &*log.poisoned.lock() {
+                return Health::Poisoned(format!("log {}: {reason}", log.log));
             }
         }
-        worst
+        if self.space.is_full() { Health::Full } else { Health::Ok }
     }
 
     /// Adds the store's metrics.
     pub fn register(&self, registry: &mut Registry) {
         self.metrics.register(registry);
+        registry.register_collector(Box::new(Room(Arc::clone(&self.space))));
     }
 
     /// Facts about a store that need not be healthy, nor closed. Changes nothing.
@@ -175,24 +176,25 @@ impl OneLog {
         config: &Arc<DiskConfig>,
         metrics: LogMetrics,
         reads: Arc<Semaphore>,
+        space: Arc<Space>,
     ) -> Result<Self, OpenError> {
         let Recovered { engine, position, active, sealed, mark, boot } = recovered;
         let (log, engine) = (engine.log, Arc::new(engine));
         let tail = Arc::new(Tail::new(log, position.next, config.tail));
-        let health = Arc::new(Mutex::new(Health::Ok));
+        let poisoned = Arc::new(Mutex::new(None));
         metrics.segments(sealed.len() + 1);
         let committer = Committer {
             engine: Arc::clone(&engine),
             config: Arc::clone(config),
             tail: Arc::clone(&tail),
-            health: Arc::clone(&health),
+            poisoned: Arc::clone(&poisoned),
             metrics: metrics.clone(),
             position,
             active,
             sealed,
             mark,
             boot,
-            space: Space::new(config.path.clone(), config.free_bytes_min),
+            space,
             retention: policy(config),
             dropped_at: None,
         };
@@ -202,7 +204,7 @@ impl OneLog {
             .spawn(move || committer.run(&queue))
             .map_err(OpenError::io("starting the committer of", &config.path))?;
         let places = Arc::new(Semaphore::new(QUEUE_JOBS_MAX));
-        Ok(Self { log, tail, engine: RwLock::new(Some(engine)), work, places, reads, health, metrics })
+        Ok(Self { log, tail, engine: RwLock::new(Some(engine)), work, places, reads, poisoned, metrics })
     }
 
     /// Hands work to the committer and waits for its answer.
@@ -217,7 +219,7 @@ impl OneLog {
             Err(_) if self.engine.read().is_none() => Err(AppendError::Closed),
             Err(_) => {
                 let reason = "the committer died".to_owned();
-                *self.health.lock() = Health::Poisoned(reason.clone());
+                *self.poisoned.lock() = Some(reason.clone());
                 Err(AppendError::Poisoned { log: self.log, reason })
             }
         }

@@ -1,18 +1,22 @@
 //! What the store shows: all of this crate's metrics.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use prometheus_client::{
-    encoding::EncodeLabelSet,
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _},
     metrics::{
+        MetricType,
         counter::Counter,
         family::Family,
-        gauge::Gauge,
+        gauge::{ConstGauge, Gauge},
         histogram::{Histogram, exponential_buckets},
     },
     registry::{Registry, Unit},
 };
 use roomhook_log::{LogId, TailSize};
+
+use crate::space::Space;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -125,6 +129,24 @@ impl LogMetrics {
     pub(crate) fn dropped(&self, segments: usize) {
         self.0.segments_dropped.inc();
         self.segments(segments);
+    }
+}
+
+/// Room on the disk, asked when somebody reads the metrics.
+#[derive(Debug)]
+pub(crate) struct Room(pub(crate) Arc<Space>);
+
+impl Collector for Room {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let (free, kept) = self.0.facts();
+        for (name, help, bytes) in [
+            ("log_disk_free", "Room on the disk of the store", free),
+            ("log_disk_reserve", "Of it kept in reserve: messages are refused when less is free", kept),
+        ] {
+            let value = encoder.encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Gauge)?;
+            ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX)).encode(value)?;
+        }
+        Ok(())
     }
 }
 

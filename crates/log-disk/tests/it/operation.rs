@@ -1,6 +1,6 @@
 //! One process at a time, a full disk, a disk that fails, closing, and what a doctor can see.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use roomhook_log::{AppendError, LogAppend, LogId, LogRead, Lsn, NodeId, ReadError, Rows};
@@ -19,23 +19,64 @@ async fn a_second_process_is_told_that_the_store_is_in_use() {
     DiskLog::open(small(folder.path())).expect("free again").shutdown().await;
 }
 
+/// A reserve so large that the disk of this folder is full, yet not so full that nothing goes on.
+fn beyond_what_is_free(folder: &Path) -> u64 {
+    let stat = nix::sys::statvfs::statvfs(folder).expect("statvfs");
+    2 * stat.blocks_available() * stat.fragment_size()
+}
+
 #[tokio::test]
-async fn a_full_disk_refuses_appends_and_answers_reads() {
+async fn a_full_disk_refuses_records_and_keeps_the_rest_going() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    written(folder.path(), 3).await;
+    let full = DiskConfig { free_bytes_min: beyond_what_is_free(folder.path()), ..small(folder.path()) };
+    let store = DiskLog::open(full).expect("a full disk can be opened");
+    assert_eq!(store.health(), Health::Full, "known before anybody is refused");
+    let mut claim = store.claim(LOG, NodeId(1)).await.expect("a start must be possible");
+    match store.append(&mut claim, vec![record("room", "no")], vec![]).await {
+        Err(AppendError::Full(reason)) => assert!(reason.contains("are kept in reserve: free "), "{reason}"),
+        other => panic!("refused as full, not {other:?}"),
+    }
+    store.put(LOG, vec![row("cursor", "1")]).await.expect("webhooks go on");
+    store.trim(&claim, claim.next).await.expect("retention goes on");
+    assert_eq!(read_all(&store, LOG).await.expect("reads go on").len(), 32, "the claim is a record too");
+    store.shutdown().await;
+
+    let store = DiskLog::open(small(folder.path())).expect("open");
+    assert_eq!(store.health(), Health::Ok);
+    assert_eq!(store.get(LOG, b"cursor").await.expect("get").as_deref(), Some(&b"1"[..]));
+    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    store.append(&mut claim, vec![record("room", "yes")], vec![]).await.expect("room again");
+    store.shutdown().await;
+}
+
+#[tokio::test]
+async fn retention_makes_room_on_a_full_disk() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    written(folder.path(), 30).await;
+    let full = DiskConfig { free_bytes_min: beyond_what_is_free(folder.path()), ..small(folder.path()) };
+    let store = DiskLog::open(full).expect("open");
+    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    assert!(matches!(store.append(&mut claim, vec![record("room", "no")], vec![]).await, Err(AppendError::Full(_))));
+    store.trim(&claim, claim.next).await.expect("trim");
+    store.retain().await.expect("retain");
+    let first = store.bounds(LOG).await.expect("bounds").first;
+    assert!(first > Lsn(200), "only the active segment is left, but the log starts at {first}");
+    store.shutdown().await;
+}
+
+#[tokio::test]
+async fn when_even_the_reserve_is_used_up_nothing_is_written_and_reads_go_on() {
     let folder = tempfile::tempdir().expect("tempdir");
     written(folder.path(), 3).await;
     let full = DiskConfig { free_bytes_min: u64::MAX / 2, ..small(folder.path()) };
     let store = DiskLog::open(full).expect("a full disk can be opened");
-    assert_eq!(store.health(), Health::Ok);
     match store.claim(LOG, NodeId(1)).await {
-        Err(AppendError::Full(reason)) => assert!(reason.contains("free some space"), "{reason}"),
+        Err(AppendError::Full(reason)) => assert!(reason.contains("or lower that setting"), "{reason}"),
         other => panic!("refused as full, not {other:?}"),
     }
     assert!(matches!(store.put(LOG, vec![row("cursor", "1")]).await, Err(AppendError::Full(_))));
-    assert_eq!(store.health(), Health::Full);
     assert_eq!(read_all(&store, LOG).await.expect("reads go on").len(), 31);
-    store.shutdown().await;
-    let store = DiskLog::open(small(folder.path())).expect("open");
-    store.claim(LOG, NodeId(1)).await.expect("room again");
     store.shutdown().await;
 }
 
