@@ -10,6 +10,7 @@ pub mod receiver;
 pub mod rest;
 pub mod sdk;
 pub mod server;
+pub mod small_disk;
 pub mod tls;
 
 /// The app of every test.

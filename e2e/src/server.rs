@@ -37,6 +37,10 @@ pub struct Setup {
     pub token: String,
     /// Certificate and key files.
     pub tls: Option<(PathBuf, PathBuf)>,
+    /// Where the store is; in the server's own folder if not said.
+    pub store: Option<PathBuf>,
+    /// More lines of `[storage]`.
+    pub of_storage: String,
     /// More lines of `[app.webhook]`.
     pub of_webhook: String,
     /// More lines of `[webhooks]`.
@@ -79,12 +83,22 @@ impl Setup {
         Ok(server)
     }
 
+    /// Says something else to a server that is down, for its next start.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn rewrite(&self, server: &Server) -> Result<()> {
+        let text = self.toml(server.folder.path(), server.listen, server.admin);
+        std::fs::write(server.folder.path().join("roomhook.toml"), text).context("writing the configuration")
+    }
+
     fn toml(&self, folder: &Path, listen: SocketAddr, admin: SocketAddr) -> String {
         let mut text = format!("[server]\nlisten = \"{listen}\"\nadmin_listen = \"{admin}\"\n");
         if let Some((cert, key)) = &self.tls {
             let _ = writeln!(text, "tls = {{ cert = {cert:?}, key = {key:?} }}");
         }
-        let _ = write!(text, "\n[storage]\npath = {:?}\ndurability = \"fsync\"\n", folder.join("data"));
+        let store = self.store.clone().unwrap_or_else(|| folder.join("data"));
+        let _ = write!(text, "\n[storage]\npath = {store:?}\ndurability = \"fsync\"\n{}\n", self.of_storage);
         let _ = write!(text, "\n[[app]]\nsdkappid = {SDKAPPID}\nkey = \"{KEY}\"\nadmins = [\"{ADMIN}\"]\n");
         if !self.webhook_url.is_empty() {
             let commands = if self.commands.is_empty() { &["Group.CallbackAfterSendMsg"][..] } else { &self.commands };
@@ -133,8 +147,35 @@ impl Server {
     /// # Errors
     /// As [`Setup::start`].
     pub async fn start_again(&mut self) -> Result<()> {
-        (self.child, self.log) = spawn(&self.folder.path().join("roomhook.toml"))?;
+        self.start_to_fail()?;
         self.ready().await
+    }
+
+    /// As [`Server::start_again`], for a server that has a reason not to be ready: waits until it gives one.
+    ///
+    /// # Errors
+    /// As [`Setup::start`].
+    pub async fn start_again_unready(&mut self) -> Result<String> {
+        self.start_to_fail()?;
+        self.answers_readiness(StatusCode::SERVICE_UNAVAILABLE).await
+    }
+
+    /// Starts the process and waits for nothing.
+    ///
+    /// # Errors
+    /// If it cannot be started at all.
+    pub fn start_to_fail(&mut self) -> Result<()> {
+        (self.child, self.log) = spawn(&self.folder.path().join("roomhook.toml"))?;
+        Ok(())
+    }
+
+    /// The process id.
+    ///
+    /// # Errors
+    /// If the process is gone.
+    pub fn id(&self) -> Result<Pid> {
+        let id = self.child.id().context("the server has ended already")?;
+        Ok(Pid::from_raw(i32::try_from(id)?))
     }
 
     /// Asks the server to end (SIGTERM) and waits for it.
@@ -151,8 +192,7 @@ impl Server {
     /// # Errors
     /// If the process is gone.
     pub fn signal_term(&self) -> Result<()> {
-        let id = self.child.id().context("the server has ended already")?;
-        kill(Pid::from_raw(i32::try_from(id)?), Signal::SIGTERM).context("sending SIGTERM")
+        kill(self.id()?, Signal::SIGTERM).context("sending SIGTERM")
     }
 
     /// Waits until the process has ended.
@@ -183,19 +223,28 @@ impl Server {
     }
 
     async fn ready(&mut self) -> Result<()> {
+        self.answers_readiness(StatusCode::OK).await.map(drop)
+    }
+
+    /// Waits until `/readyz` answers with this status; gives what it says.
+    ///
+    /// # Errors
+    /// If the process ends instead, or does not answer so in time.
+    pub async fn answers_readiness(&mut self, wanted: StatusCode) -> Result<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait()? {
-                bail!("the server ended with {status} instead of becoming ready:\n{}", self.log());
+                bail!("the server ended with {status} instead of answering {wanted}:\n{}", self.log());
             }
-            if matches!(self.admin_get("/readyz").await, Ok((StatusCode::OK, _))) {
-                return Ok(());
+            let seen = self.admin_get("/readyz").await;
+            match &seen {
+                Ok((status, text)) if *status == wanted => return Ok(text.clone()),
+                _ if Instant::now() > deadline => {
+                    bail!("/readyz does not answer {wanted} but {seen:?}:\n{}", self.log())
+                }
+                // Polling is all that an operator's probe can do as well.
+                _ => sleep(Duration::from_millis(20)).await,
             }
-            if Instant::now() > deadline {
-                bail!("the server does not become ready:\n{}", self.log());
-            }
-            // Polling is all that an operator's probe can do as well.
-            sleep(Duration::from_millis(20)).await;
         }
     }
 }

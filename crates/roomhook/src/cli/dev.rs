@@ -58,6 +58,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let config = configuration(&args, &key, args.webhook.as_deref().unwrap_or(&own_url))?;
     telemetry::init(&config.log)?;
     limits::raise_open_files();
+    limits::file_size_is_an_error();
     let app = App::build(&config).await?;
     let (listen, admin_listen) = app.addresses()?;
     introduce(listen, admin_listen, &key, &args, &own_url);

@@ -67,6 +67,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 async fn serve(config: &Config, ready_file: Option<&Path>) -> anyhow::Result<ExitCode> {
     let stop = Stop::on_signals()?;
     limits::raise_open_files();
+    limits::file_size_is_an_error();
     let app = App::build(config).await?;
     if let Some(path) = ready_file {
         Ready::of(&app)?.write(path)?;

@@ -1,0 +1,74 @@
+//! What was acknowledged, what arrived, and what the server says of both.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use roomhook_e2e::receiver::Seen;
+use roomhook_e2e::server::Server;
+use tokio::time::{Instant, sleep};
+
+/// Deliveries that a crash may repeat: what was settled since the last checkpoint, and what was in flight.
+pub(crate) const REPEATS_PER_CRASH_MAX: usize = 1_000 + 64;
+/// What the server says of its default endpoint.
+const NUMBERS: [&str; 5] = ["acknowledged_total", "delivered_total", "pending", "parked", "expired_total"];
+
+/// Room and number of each message that was acknowledged.
+pub(crate) type Acknowledged = HashSet<(String, u64)>;
+
+pub(crate) fn setting(name: &str, otherwise: u64) -> Result<u64> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name} is no number")),
+        Err(_) => Ok(otherwise),
+    }
+}
+
+/// The five numbers of the default endpoint, from `/metrics`.
+pub(crate) async fn numbers(server: &Server) -> Result<[u64; 5]> {
+    let (_, metrics) = server.admin_get("/metrics").await?;
+    let read = |name: &str| -> Result<u64> {
+        let wanted = format!("webhook_{name}{{");
+        let line = metrics.lines().find(|line| line.contains(&wanted)).with_context(|| format!("no {name}"))?;
+        line.rsplit(' ').next().and_then(|value| value.parse().ok()).with_context(|| format!("no number: {line}"))
+    };
+    let mut found = [0; 5];
+    for (number, name) in found.iter_mut().zip(NUMBERS) {
+        *number = read(name)?;
+    }
+    Ok(found)
+}
+
+/// Waits until nothing is pending, with the numbers adding up at every look.
+pub(crate) async fn settle(server: &Server, patience: Duration) -> Result<[u64; 5]> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let now = numbers(server).await?;
+        let [acknowledged, delivered, pending, parked, expired] = now;
+        ensure!(acknowledged == delivered + pending + parked + expired, "owed-paid: {NUMBERS:?} are {now:?}");
+        if pending == 0 {
+            return Ok(now);
+        }
+        ensure!(Instant::now() < deadline, "{NUMBERS:?} are still {now:?}");
+        sleep(Duration::from_millis(50)).await; // polling is what an operator's dashboard does too
+    }
+}
+
+/// Everything acknowledged arrived, first arrivals of each room are in order, and repeats stay within the window.
+pub(crate) fn check(acknowledged: &Acknowledged, seen: &[Seen], crashes: usize) -> Result<()> {
+    let (mut first, mut repeats) = (HashSet::new(), 0);
+    let mut rooms: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for one in seen {
+        if first.insert((one.room().to_owned(), one.seq())) {
+            rooms.entry(one.room()).or_default().push(one.seq());
+        } else {
+            repeats += 1;
+        }
+    }
+    let missing: Vec<_> = acknowledged.difference(&first).collect();
+    ensure!(missing.is_empty(), "{} acknowledged messages never arrived: {missing:?}", missing.len());
+    for (room, seqs) in &rooms {
+        ensure!(seqs.is_sorted(), "in-order: first arrivals in {room} are {seqs:?}");
+    }
+    ensure!(repeats <= crashes * REPEATS_PER_CRASH_MAX, "{repeats} repeats after {crashes} crashes");
+    Ok(())
+}
