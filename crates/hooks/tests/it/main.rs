@@ -1,6 +1,7 @@
 //! Webhooks over real sockets: a memory log in front, receivers on loopback behind.
 
 mod addresses;
+mod backlog;
 mod changes;
 mod delivery;
 mod engine_rig;

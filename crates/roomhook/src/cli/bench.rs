@@ -4,10 +4,13 @@
 //! [`process`] (the server and its `/proc`), [`seats`] and [`readers`] (sockets in rooms), [`stats`] (latencies and
 //! reports). Two peers run as processes of their own, so that their cost is not the load's: [`raw`], [`hook_receiver`].
 
+mod backlog;
+mod bare_client;
 mod connect;
 mod fanout;
 mod hook_receiver;
 pub(crate) mod load;
+mod metrics;
 mod neighbours;
 pub(crate) mod process;
 mod raw;

@@ -92,3 +92,14 @@ fn bench_webhook_tells_its_rate_beside_a_bare_client_and_catches_up() {
     assert_eq!((&report["rooms"], &report["backlog"]), (&json!(4), &json!(500)));
     assert_eq!((&report["endpoint_latency_ms"], &report["concurrency"]), (&json!(1.0), &json!(8)));
 }
+
+#[test]
+fn bench_webhook_tells_the_memory_of_a_backlog_with_a_webhook_and_without() {
+    let load =
+        ["webhook", "--backlog-only", "--connections", "16", "--rooms", "4", "--size", "100", "--backlog", "600"];
+    let memory = ["rss_mb_backlog_small", "rss_mb_backlog", "rss_mb_peak_backlog", "store_mb", "per_s"];
+    let owed = report(&load, &[&memory[..], &["catch_up_per_s", "rss_mb_peak_catch_up"]].concat());
+    assert_eq!((&owed["webhook"], &owed["backlog"], &owed["backlog_small"]), (&json!(true), &json!(600), &json!(600)));
+    let unowed = report(&[&load[..], &["--no-webhook"]].concat(), &memory);
+    assert_eq!((&unowed["webhook"], &unowed["catch_up_per_s"]), (&json!(false), &Value::Null));
+}

@@ -26,6 +26,20 @@ fn a_server_is_ready_shows_metrics_and_stops_with_0() {
 }
 
 #[test]
+fn a_fresh_start_tells_of_its_own_doings_only_unless_the_libraries_are_asked_for() {
+    let log_of = |vars: &[(&str, &str)]| {
+        let folder = tempfile::tempdir().expect("a folder");
+        Server::start_with(folder.path(), "", vars).stop();
+        std::fs::read_to_string(folder.path().join("log")).expect("a log")
+    };
+    let told = log_of(&[]);
+    assert!(told.contains(" INFO roomhook"), "{told}");
+    assert!(!told.contains("fjall") && !told.contains("lsm_tree"), "{told}");
+    assert!(log_of(&[("ROOMHOOK__LOG__LEVEL", "info,fjall=info")]).contains(" INFO fjall::"));
+    assert!(log_of(&[("RUST_LOG", "lsm_tree=info")]).contains(" INFO lsm_tree::"));
+}
+
+#[test]
 fn what_was_sent_is_there_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let send = json!({ "RoomId": "lobby", "Sender_Account": "administrator", "TextContent": "hi" });

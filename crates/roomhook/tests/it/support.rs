@@ -18,7 +18,7 @@ pub(crate) const SDKAPPID: u32 = 1_400_000_001;
 pub(crate) fn roomhook(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_roomhook"));
     command.args(arguments).stdin(Stdio::null());
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ROOMHOOK_")) {
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ROOMHOOK_") || name == "RUST_LOG") {
         command.env_remove(name);
     }
     command

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::{
     process::{Memory, Probe, peak_rss_mb},
     seats::{FormatName, Seating, seat, server_settings},
-    sending::make_rooms,
+    sending::new_rooms,
     stats::{Report, rounded},
     subject::{Elsewhere, Own, Subject},
 };
@@ -49,8 +49,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ..Own::default()
     };
     let mut subject = Subject::prepare(&args.elsewhere, own).await?;
-    let room_prefix = format!("bench-{:06x}", fastrand::u32(..0x100_0000));
-    make_rooms(&subject, &room_prefix, args.rooms).await?;
+    let room_prefix = new_rooms(&subject, args.rooms).await?;
     let seating = Seating {
         sockets: args.connections as usize,
         rooms: args.rooms,

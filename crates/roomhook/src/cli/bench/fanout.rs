@@ -20,7 +20,7 @@ use super::{
     raw::{self, Comparison, RawLimit},
     readers::{Heard, Readers, STAMP_DIGITS},
     seats::{FormatName, Seating, seat, server_settings},
-    sending::{make_rooms, room_id, sender},
+    sending::{new_rooms, room_id, sender},
     stats::{Latencies, Report, rounded},
     subject::{Elsewhere, Own, Subject},
 };
@@ -110,8 +110,7 @@ impl Phase {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut subject = Subject::prepare(&args.elsewhere, args.own()).await?;
-    let room_prefix = format!("bench-{:06x}", fastrand::u32(..0x100_0000));
-    make_rooms(&subject, &room_prefix, args.rooms).await?;
+    let room_prefix = new_rooms(&subject, args.rooms).await?;
     let rss = || subject.probe.and_then(Probe::rss_mb);
     let start_mb = rss();
     let heard = Arc::new(Heard::new(args.connections as usize, args.rooms as usize)?);

@@ -27,6 +27,10 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    pub(crate) fn at(addr: SocketAddr) -> Self {
+        Self { addr, host: addr.to_string() }
+    }
+
     /// Reads `http://host:port`.
     ///
     /// # Errors

@@ -59,7 +59,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         seconds: args.seconds,
         warmup: args.warmup,
         acks: args.acks.as_deref().map(Acks::to_file).transpose()?,
-        held_back: None,
+        ..Plan::default()
     };
     let run = measured(&subject, plan).await?;
     let took_s = f64::from(args.seconds);

@@ -15,7 +15,7 @@ use std::{
 use anyhow::Context as _;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::task::JoinSet;
+use tokio::{sync::Notify, task::JoinSet};
 
 use super::{
     load::{Connection, Pace, Target},
@@ -26,6 +26,7 @@ use super::{
 use crate::cli::rest::{self, Admin, Caller};
 
 /// What to send, how fast and for how long.
+#[derive(Default)]
 pub(super) struct Plan {
     pub(super) connections: u32,
     pub(super) rooms: u32,
@@ -35,6 +36,10 @@ pub(super) struct Plan {
     pub(super) warmup: u32,
     pub(super) acks: Option<Acks>,
     pub(super) held_back: Option<Arc<HeldBack>>,
+    /// Ends when so many were sent, if that is before the time is over.
+    pub(super) messages: Option<u64>,
+    /// Rooms that [`new_rooms`] made already. `None`: new ones.
+    pub(super) room_prefix: Option<String>,
 }
 
 /// What is kept of the acknowledged messages.
@@ -86,12 +91,31 @@ pub(super) fn unix_micros() -> u64 {
 /// Keeps a load from sending more than can be carried on: at most `ahead_max` messages are sent and not arrived.
 #[derive(Debug)]
 pub(super) struct HeldBack {
-    pub(super) sent: AtomicU64,
-    pub(super) arrived: AtomicU64,
-    pub(super) ahead_max: u64,
+    sent: AtomicU64,
+    arrived: AtomicU64,
+    ahead_max: u64,
 }
 
 impl HeldBack {
+    pub(super) fn at_most(ahead_max: u64) -> Self {
+        Self { sent: AtomicU64::new(0), arrived: AtomicU64::new(0), ahead_max }
+    }
+
+    /// Only counts.
+    pub(super) fn unlimited() -> Self {
+        Self::at_most(u64::MAX)
+    }
+
+    /// Acknowledged by the server so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// So many have arrived by now.
+    pub(super) fn arrived(&self, count: u64) {
+        self.arrived.store(count, Ordering::Relaxed);
+    }
+
     async fn wait(&self, end: Instant) {
         let ahead = || self.sent.load(Ordering::Relaxed).saturating_sub(self.arrived.load(Ordering::Relaxed));
         while ahead() > self.ahead_max && Instant::now() < end {
@@ -111,6 +135,8 @@ struct Run {
     room_prefix: String,
     text: String,
     next: AtomicU64,
+    /// Messages left to send.
+    left: AtomicU64,
     acks: Option<Acks>,
     held_back: Option<Arc<HeldBack>>,
 }
@@ -136,7 +162,7 @@ pub(super) struct Measured {
 }
 
 /// Accounts and rooms of a load. Senders: `bench-0` to `bench-63`.
-pub(super) async fn make_rooms(subject: &Subject, prefix: &str, rooms: u32) -> anyhow::Result<()> {
+async fn make_rooms(subject: &Subject, prefix: &str, rooms: u32) -> anyhow::Result<()> {
     let mut caller = Caller::connect(subject.target.clone(), subject.admin.clone()).await?;
     let senders: Vec<_> = (0..SENDERS).map(sender).collect();
     caller.must("im_open_login_svc/multiaccount_import", &json!({ "Accounts": senders })).await?;
@@ -145,6 +171,13 @@ pub(super) async fn make_rooms(subject: &Subject, prefix: &str, rooms: u32) -> a
         caller.must("live_engine_http_srv/create_room", &json!({ "RoomInfo": info })).await?;
     }
     Ok(())
+}
+
+/// Accounts, and rooms of a name that no other run has; returns what the names begin with.
+pub(super) async fn new_rooms(subject: &Subject, rooms: u32) -> anyhow::Result<String> {
+    let prefix = format!("bench-{:06x}", fastrand::u32(..0x100_0000));
+    make_rooms(subject, &prefix, rooms).await?;
+    Ok(prefix)
 }
 
 pub(super) const SENDERS: u32 = 64;
@@ -160,8 +193,10 @@ pub(super) fn room_id(prefix: &str, room: u32) -> String {
 /// Runs all connections to the end of the time; returns what they saw, and the server's CPU and peak memory.
 pub(super) async fn measured(subject: &Subject, plan: Plan) -> anyhow::Result<Measured> {
     let (probe, connections) = (subject.probe, plan.connections);
-    let room_prefix = format!("bench-{:06x}", fastrand::u32(..0x100_0000));
-    make_rooms(subject, &room_prefix, plan.rooms).await?;
+    let room_prefix = match plan.room_prefix {
+        Some(prefix) => prefix,
+        None => new_rooms(subject, plan.rooms).await?,
+    };
     let start_mb = probe.and_then(Probe::rss_mb);
     let begin = Instant::now();
     let measure_from = begin + Duration::from_secs(plan.warmup.into());
@@ -176,6 +211,7 @@ pub(super) async fn measured(subject: &Subject, plan: Plan) -> anyhow::Result<Me
         room_prefix,
         text: "x".repeat(plan.size as usize),
         next: AtomicU64::new(fastrand::u32(..).into()),
+        left: AtomicU64::new(plan.messages.unwrap_or(u64::MAX)),
         acks: plan.acks,
         held_back: plan.held_back,
     });
@@ -184,15 +220,24 @@ pub(super) async fn measured(subject: &Subject, plan: Plan) -> anyhow::Result<Me
         tasks.spawn(Arc::clone(&run).connection(number));
     }
     let own = Probe { pid: std::process::id() };
+    let ended = Notify::new();
     let cpu_at = |when: Instant| async move {
         tokio::time::sleep_until(when.into()).await;
         (probe.and_then(Probe::cpu), own.cpu())
+    };
+    let at_the_end = async {
+        tokio::select! {
+            () = tokio::time::sleep_until(run.end.into()) => {}
+            () = ended.notified() => {}
+        }
+        (cpu_at(Instant::now()).await, Instant::now())
     };
     let mut tallies = Vec::new();
     let load = async {
         while let Some(tally) = tasks.join_next().await {
             tallies.push(tally);
         }
+        ended.notify_one();
     };
     let load = async {
         match probe {
@@ -203,7 +248,7 @@ pub(super) async fn measured(subject: &Subject, plan: Plan) -> anyhow::Result<Me
             }
         }
     };
-    let (peak_mb, before, after) = tokio::join!(load, cpu_at(run.measure_from), cpu_at(run.end));
+    let (peak_mb, before, (after, end)) = tokio::join!(load, cpu_at(run.measure_from), at_the_end);
     if let Some(acks) = &run.acks {
         acks.finish()?;
     }
@@ -216,8 +261,7 @@ pub(super) async fn measured(subject: &Subject, plan: Plan) -> anyhow::Result<Me
     }
     let between = |(before, after): (Option<Duration>, Option<Duration>)| Some(after?.saturating_sub(before?));
     let (cpu, load_cpu) = (between((before.0, after.0)), between((before.1, after.1)));
-    let (from, end) = (run.measure_from, run.end);
-    Ok(Measured { tally: all, cpu, load_cpu, from, end, from_unix_micros, start_mb, peak_mb })
+    Ok(Measured { tally: all, cpu, load_cpu, from: run.measure_from, end, from_unix_micros, start_mb, peak_mb })
 }
 
 impl Run {
@@ -231,7 +275,7 @@ impl Run {
                 held_back.wait(self.end).await;
             }
             let due = self.pace.turn().await;
-            if due >= self.end || Instant::now() >= self.end {
+            if due >= self.end || Instant::now() >= self.end || !self.take_one() {
                 return Ok(tally);
             }
             let turn = self.next.fetch_add(1, Ordering::Relaxed);
@@ -259,6 +303,11 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// Whether there is one left to send; it is the caller's then.
+    fn take_one(&self) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
     /// One message; its `MsgSeq`, or what was wrong.

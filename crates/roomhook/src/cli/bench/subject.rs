@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 
+use roomhook_log_disk::DiskLog;
+
 use super::{
     load::Target,
     process::{Probe, Server},
@@ -54,7 +56,10 @@ pub(super) struct Subject {
     /// Signs for the users of the load.
     key: String,
     pub(super) probe: Option<Probe>,
+    /// Where our own server tells its metrics.
+    pub(super) metrics: Option<Target>,
     own: Option<Server>,
+    store: Option<PathBuf>,
     /// One small write with `fdatasync` where the store of our own server lies.
     pub(super) fdatasync: Option<Duration>,
     _folder: Option<tempfile::TempDir>,
@@ -70,7 +75,9 @@ impl Subject {
                 admin: Admin::sign(sdkappid, key, &elsewhere.admin),
                 key: key.clone(),
                 probe: elsewhere.server_pid.map(|pid| Probe { pid }),
+                metrics: None,
                 own: None,
+                store: None,
                 fdatasync: None,
                 _folder: None,
             });
@@ -95,14 +102,27 @@ impl Subject {
         let fdatasync = fdatasync_median(store.parent().unwrap_or(&store)).ok();
         let server = Server::start(folder.path(), &config).await?;
         Ok(Self {
-            target: Target { addr: server.ready.listen, host: server.ready.listen.to_string() },
+            target: Target::at(server.ready.listen),
+            metrics: Some(Target::at(server.ready.admin_listen)),
             admin: Admin::sign(sdkappid, key, admin),
             key: key.to_owned(),
             probe: Some(Probe { pid: server.pid() }),
             own: Some(server),
+            store: Some(store),
             fdatasync,
             _folder: Some(folder),
         })
+    }
+
+    /// Megabytes that the store of our own server takes on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn store_mb(&self) -> anyhow::Result<Option<f64>> {
+        let Some(store) = &self.store else { return Ok(None) };
+        let facts = DiskLog::inspect(store)?;
+        let bytes: u64 = facts.logs.iter().map(|log| log.bytes).sum();
+        Ok(Some(bytes as f64 / 1e6))
     }
 
     /// What a client of this user connects with.

@@ -5,19 +5,13 @@ use std::{
     process::ExitCode,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, task::JoinSet};
-
 use super::{
+    backlog, bare_client,
     hook_receiver::HookReceiver,
     process::Memory,
     sending::{Acks, HeldBack, Measured, Plan, measured},
@@ -35,16 +29,16 @@ use super::{
 pub(crate) struct Args {
     /// Requests in flight to the server, one per keep-alive connection
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=20_000))]
-    connections: u32,
+    pub(super) connections: u32,
     /// Rooms the messages are spread over; each has one webhook in flight
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=99_999))]
-    rooms: u32,
+    pub(super) rooms: u32,
     /// Bytes of text in each message
     #[arg(long, default_value_t = 300, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=12_000))]
-    size: u32,
+    pub(super) size: u32,
     /// Messages per second, sent whether or not webhooks keep up; 0: find the maximum, then half of it
     #[arg(long, default_value_t = 0)]
-    rate: u32,
+    pub(super) rate: u32,
     /// How long to measure, each time
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
@@ -53,13 +47,20 @@ pub(crate) struct Args {
     endpoint_latency: Duration,
     /// The server's webhooks.concurrency
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    concurrency: u32,
+    pub(super) concurrency: u32,
     /// Messages sent and not arrived at a time when the maximum is measured
     #[arg(long, default_value_t = 2_000)]
     ahead: u64,
     /// Messages that pile up before catching up is measured; 0: leave it out
     #[arg(long, default_value_t = 50_000)]
-    backlog: u64,
+    pub(super) backlog: u64,
+    /// Measure only what a backlog costs: the server's memory with 50,000 undelivered messages and with all of --backlog,
+    /// and catching up
+    #[arg(long)]
+    backlog_only: bool,
+    /// For comparison: the same messages, stored but owed to nobody
+    #[arg(long, requires = "backlog_only")]
+    pub(super) no_webhook: bool,
     /// Leave the bare client out
     #[arg(long)]
     no_client: bool,
@@ -71,7 +72,7 @@ pub(crate) struct Args {
     durability: String,
     /// Print one line of JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// One phase: what the senders saw, and what arrived while it was measured.
@@ -85,13 +86,10 @@ struct Phase {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut receiver = HookReceiver::start(args.endpoint_latency).await?;
-    let more = format!(
-        "[app.webhook]\nurl = \"http://{}/hook\"\n[webhooks]\nallow = [\"127.0.0.0/8\"]\nconcurrency = {}\n\
-         catch_up_per_s = 0\n",
-        receiver.addr, args.concurrency,
-    );
-    let own = Own { durability: args.durability.clone(), threads: args.server_threads, more, ..Own::default() };
-    let mut subject = Subject::start("administrator", own).await?;
+    let mut subject = Subject::start("administrator", args.own(&receiver)).await?;
+    if args.backlog_only {
+        return backlog::run(&args, &mut subject, &mut receiver).await;
+    }
     let first = phase(&args, args.rate, &subject, &mut receiver).await?;
     let half = match args.rate {
         0 => {
@@ -102,10 +100,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let catch_up = match args.backlog {
         0 => None,
-        backlog => Some(catch_up(&args, backlog, &subject, &mut receiver).await?),
+        _ => Some(backlog::outage(&args, &subject, &mut receiver).await?.per_s),
     };
     subject.stop().await?;
-    let client = if args.no_client { None } else { Some(client_only(&args, receiver.addr).await?) };
+    let client = match args.no_client {
+        true => None,
+        false => {
+            let Args { concurrency: connections, size, seconds, .. } = args;
+            Some(bare_client::rate(bare_client::Load { addr: receiver.addr, connections, size, seconds }).await?)
+        }
+    };
 
     let latency = half.as_ref().unwrap_or(&first);
     let mut report = Report::new("webhook");
@@ -138,14 +142,28 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     first_error.map_or(Ok(ExitCode::SUCCESS), |error| anyhow::bail!("{errors} requests failed; the first: {error}"))
 }
 
+impl Args {
+    /// A server that delivers to the receiver.
+    fn own(&self, receiver: &HookReceiver) -> Own {
+        let webhook = match self.no_webhook {
+            true => String::new(),
+            false => format!("[app.webhook]\nurl = \"http://{}/hook\"\n", receiver.addr),
+        };
+        let more = format!(
+            "{webhook}[webhooks]\nallow = [\"127.0.0.0/8\"]\nconcurrency = {}\ncatch_up_per_s = 0\n",
+            self.concurrency,
+        );
+        Own { durability: self.durability.clone(), threads: self.server_threads, more, ..Own::default() }
+    }
+}
+
 /// Sends for a while, then waits until all has arrived. `rate` 0: as fast as webhooks arrive.
 async fn phase(args: &Args, rate: u32, subject: &Subject, receiver: &mut HookReceiver) -> anyhow::Result<Phase> {
     let arrived_before = receiver.count().await?;
     let times = Arc::new(Mutex::new(HashMap::new()));
-    let held_back = Arc::new(HeldBack {
-        sent: AtomicU64::new(0),
-        arrived: AtomicU64::new(0),
-        ahead_max: if rate == 0 { args.ahead } else { u64::MAX },
+    let held_back = Arc::new(match rate {
+        0 => HeldBack::at_most(args.ahead),
+        _ => HeldBack::unlimited(),
     });
     let plan = Plan {
         connections: args.connections,
@@ -156,6 +174,7 @@ async fn phase(args: &Args, rate: u32, subject: &Subject, receiver: &mut HookRec
         warmup: 1,
         acks: Some(Acks::Times(Arc::clone(&times))),
         held_back: Some(Arc::clone(&held_back)),
+        ..Plan::default()
     };
     let mut counts = Vec::new();
     let sending_ended = AtomicBool::new(false);
@@ -168,7 +187,7 @@ async fn phase(args: &Args, rate: u32, subject: &Subject, receiver: &mut HookRec
         tokio::join!(sending, watch(receiver, arrived_before, &held_back, &sending_ended, &mut counts));
     let sent = sent?;
     watched?;
-    let total = held_back.sent.load(Ordering::Relaxed);
+    let total = held_back.sent();
     all_arrived(receiver, arrived_before + total).await?;
     let at = |when: Instant| counts.iter().take_while(|(instant, _)| *instant <= when).last();
     let deliveries_per_s = match (at(sent.from), at(sent.end)) {
@@ -201,17 +220,17 @@ async fn watch(
 ) -> anyhow::Result<()> {
     while !sending_ended.load(Ordering::Relaxed) {
         let arrived = receiver.count().await?.saturating_sub(arrived_before);
-        held_back.arrived.store(arrived, Ordering::Relaxed);
+        held_back.arrived(arrived);
         counts.push((Instant::now(), arrived));
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     Ok(())
 }
 
-/// How long webhooks may go without progress before the bench gives up; a paused endpoint is probed within it.
-const STALL: Duration = Duration::from_secs(60);
+/// How long webhooks may go without progress before the bench gives up; a paused endpoint is probed each minute.
+pub(super) const STALL: Duration = Duration::from_secs(90);
 
-async fn all_arrived(receiver: &mut HookReceiver, due: u64) -> anyhow::Result<()> {
+pub(super) async fn all_arrived(receiver: &mut HookReceiver, due: u64) -> anyhow::Result<()> {
     let (mut last, mut since) = (0, Instant::now());
     loop {
         let now = receiver.count().await?;
@@ -224,82 +243,4 @@ async fn all_arrived(receiver: &mut HookReceiver, due: u64) -> anyhow::Result<()
         anyhow::ensure!(since.elapsed() < STALL, "only {now} of {due} webhooks arrived");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-}
-
-/// Lets a backlog pile up while the receiver refuses everything; webhooks per second once it is back, from the first
-/// to the last.
-async fn catch_up(args: &Args, backlog: u64, subject: &Subject, receiver: &mut HookReceiver) -> anyhow::Result<f64> {
-    receiver.ask::<()>("away").await?;
-    let before = receiver.count().await?;
-    let held_back = Arc::new(HeldBack { sent: AtomicU64::new(0), arrived: AtomicU64::new(0), ahead_max: u64::MAX });
-    while held_back.sent.load(Ordering::Relaxed) < backlog {
-        let plan = Plan {
-            connections: args.connections,
-            rooms: args.rooms,
-            size: args.size,
-            rate: 0,
-            seconds: 1,
-            warmup: 0,
-            acks: None,
-            held_back: Some(Arc::clone(&held_back)),
-        };
-        measured(subject, plan).await?;
-    }
-    receiver.ask::<()>("back").await?;
-    let due = before + held_back.sent.load(Ordering::Relaxed);
-    let waited = Instant::now();
-    let first = loop {
-        let count = receiver.count().await?;
-        if count > before {
-            break count;
-        }
-        anyhow::ensure!(waited.elapsed() < STALL, "no webhook came after the receiver was back");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    };
-    let began = Instant::now();
-    all_arrived(receiver, due).await?;
-    Ok((due - first) as f64 / began.elapsed().as_secs_f64().max(1e-6))
-}
-
-/// What a bare HTTP client does: hyper's HTTP/1.1 connections, as many as the server has, one request in flight on each.
-async fn client_only(args: &Args, addr: std::net::SocketAddr) -> anyhow::Result<f64> {
-    let body = format!(
-        r#"{{"CallbackCommand":"Group.CallbackAfterSendMsg","GroupId":"bench-000000-00000","Type":"Live","From_Account":"bench-00","Operator_Account":"administrator","Random":1000000001,"MsgId":"144115188075855873-1767225600-1000000001","MsgSeq":1000,"MsgTime":1767225600,"CloudCustomData":"","MsgBody":[{{"MsgType":"TIMTextElem","MsgContent":{{"Text":"{}"}}}}],"EventTime":1767225600123}}"#,
-        "x".repeat(args.size as usize),
-    );
-    let uri = "/hook?SdkAppid=1400000001&CallbackCommand=Group.CallbackAfterSendMsg&contenttype=json&ClientIP=127.0.0.1&OptPlatform=RESTAPI";
-    let request = http::Request::post(uri)
-        .header("host", addr.to_string())
-        .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(body)))?;
-    let from = Instant::now() + Duration::from_millis(500);
-    let end = from + Duration::from_secs(args.seconds.into());
-    let mut tasks: JoinSet<anyhow::Result<u64>> = JoinSet::new();
-    for _ in 0..args.concurrency {
-        let request = request.clone();
-        tasks.spawn(async move {
-            let stream = TcpStream::connect(addr).await?;
-            stream.set_nodelay(true)?;
-            let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-            // Detached: it ends with its sender.
-            tokio::spawn(async move { drop(connection.await) });
-            let mut done = 0;
-            loop {
-                sender.ready().await?;
-                let answer = sender.send_request(request.clone()).await?;
-                anyhow::ensure!(answer.status() == http::StatusCode::OK, "the receiver answered {}", answer.status());
-                answer.into_body().collect().await?;
-                let now = Instant::now();
-                if now >= end {
-                    return Ok(done);
-                }
-                done += u64::from(now >= from);
-            }
-        });
-    }
-    let mut total = 0;
-    while let Some(ended) = tasks.join_next().await {
-        total += ended.context("a client failed")??;
-    }
-    Ok(total as f64 / f64::from(args.seconds))
 }
