@@ -85,7 +85,7 @@ fn bench_connect_says_why_clients_are_not_let_in() {
 
 #[test]
 fn bench_webhook_tells_its_rate_beside_a_bare_client_and_catches_up() {
-    let load = ["webhook", "--connections", "16", "--rooms", "4", "--size", "100", "--seconds", "1"];
+    let load = ["webhook", "--connections", "16", "--rooms", "4", "--size", "100", "--seconds", "3"];
     let more = ["--backlog", "500", "--endpoint-latency", "1ms", "--concurrency", "8"];
     let positive = ["deliveries_per_s", "cpu_s_per_10k", "catch_up_per_s", "client_only_per_s", "ratio_to_client"];
     let report = report(&[&load[..], &more[..]].concat(), &positive);
