@@ -1,6 +1,6 @@
 //! An endpoint's settings, made ready for sending: parsed once per change, not once per delivery.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -36,15 +36,21 @@ pub struct Settings {
 }
 
 /// A parsed URL with its TLS settings.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Destination {
     pub target: Arc<Target>,
     /// Path and query as configured, before what each request adds.
     base: String,
 }
 
+impl fmt::Debug for Destination {
+    /// Path and query may hold a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Destination").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
 /// What is to be posted, before it is addressed and signed.
-#[derive(Debug)]
 pub(crate) struct Letter {
     pub(crate) webhook_id: String,
     /// The command word.
@@ -205,5 +211,42 @@ fn platform(platform: room::Platform) -> Platform {
         room::Platform::Mac => Platform::Mac,
         room::Platform::Ipad => Platform::Ipad,
         room::Platform::Unknown => Platform::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roomhook_room::{AppId, EndpointId};
+
+    use super::*;
+
+    #[test]
+    fn settings_and_requests_print_without_secrets_and_bodies() {
+        let token = room::Token { value: "planted-token".into(), enabled: true };
+        let endpoint = Endpoint {
+            url: "http://hook.example/planted-path?key=planted-query".into(),
+            token: Some(token),
+            signing_secrets: vec!["whsec_cGxhbnRlZC1zZWNyZXQtMDEyMzQ1Njc4OQ==".into()],
+            ..Endpoint::new(AppId(7), EndpointId("default".into()))
+        };
+        let settings = Settings::new(Arc::new(endpoint), &Config::default(), &Roots::default(), None);
+        let letter = Letter {
+            webhook_id: "evt_1".into(),
+            command: "Group.CallbackAfterSendMsg",
+            origin: None,
+            attempt: 1,
+            body: Bytes::from_static(b"planted-body"),
+            timeout: settings.timeout,
+            kept_bytes: KEPT_BYTES,
+        };
+        let request = settings.post(letter, None, 1_767_225_663_000).expect("a request");
+        assert!(request.path.contains("planted-query") && request.path.contains("Sign="), "{}", request.path);
+        let sign = request.path.split("Sign=").nth(1).expect("a sign").split('&').next().expect("a sign");
+        let printed = format!("{settings:?} {request:?}");
+        let signature = request.signature.as_deref().expect("a signature");
+        for secret in ["planted", "cGxhbn", sign, signature] {
+            assert!(!printed.contains(secret), "{secret} in {printed}");
+        }
+        assert!(printed.contains("evt_1") && printed.contains("hook.example"), "{printed}");
     }
 }

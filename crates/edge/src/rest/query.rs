@@ -21,13 +21,23 @@ pub(super) enum QueryError {
 }
 
 /// The known parameters of a query.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Query<'a> {
     sdkappid: Option<Cow<'a, str>>,
     identifier: Option<Cow<'a, str>>,
     usersig: Option<Cow<'a, str>>,
     random: Option<Cow<'a, str>>,
     contenttype: Option<Cow<'a, str>>,
+}
+
+impl std::fmt::Debug for Query<'_> {
+    /// A UserSig is as good as a password until it expires.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Query")
+            .field("sdkappid", &self.sdkappid)
+            .field("identifier", &self.identifier)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Query<'a> {

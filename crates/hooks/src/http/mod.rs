@@ -24,7 +24,6 @@ pub use resolve::{Resolve, SystemResolver};
 pub use tls::{Roots, TlsError};
 
 /// Where an endpoint's requests go. Compared by identity: a changed endpoint gets new connections.
-#[derive(Debug)]
 pub struct Target {
     pub host: String,
     pub port: u16,
@@ -35,8 +34,14 @@ pub struct Target {
     pub multiplex: Multiplex,
 }
 
+impl fmt::Debug for Target {
+    /// Certificates are long, and their keys nobody's business.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Target({}:{}, tls: {})", self.host, self.port, self.tls.is_some())
+    }
+}
+
 /// One POST.
-#[derive(Debug)]
 pub struct Request {
     pub target: Arc<Target>,
     /// Path and query.
@@ -54,6 +59,19 @@ pub struct Request {
     pub timeout: Duration,
     /// Of the answer's body, this much goes into the report.
     pub kept_bytes: usize,
+}
+
+impl fmt::Debug for Request {
+    /// The path may hold secrets of the endpoint's URL and a fresh `Sign`; signatures and bodies stay out of logs, too.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("target", &self.target)
+            .field("webhook_id", &self.webhook_id)
+            .field("attempt", &self.attempt)
+            .field("body_bytes", &self.body.len())
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How far an exchange has come.

@@ -130,7 +130,7 @@ impl Operator<'_> {
     }
 
     /// `roomhook webhooks …`, which must succeed; what it printed.
-    fn cli(&self, arguments: &[&str]) -> String {
+    pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         let output = self.cli_output(arguments);
         assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
         text(&output.stdout)

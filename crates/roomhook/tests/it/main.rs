@@ -5,5 +5,6 @@ mod attacks;
 mod benches;
 mod commands;
 mod ops;
+mod secrets;
 mod server;
 mod support;

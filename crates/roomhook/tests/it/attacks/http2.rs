@@ -236,6 +236,11 @@ content-length: 0
     ]
 }
 
+/// The URL of an endpoint that answers the first request of each connection well.
+pub(crate) fn well(identity: &Identity) -> String {
+    Peer { identity }.once(answer())
+}
+
 /// A good answer.
 fn answer() -> Vec<u8> {
     [headers(END_HEADERS, STATUS_200), frame(DATA, END_STREAM, STREAM, OK.as_bytes())].concat()

@@ -3,9 +3,9 @@
 
 mod addresses;
 mod http1;
-mod http2;
-mod tls;
-mod wire;
+pub(crate) mod http2;
+pub(crate) mod tls;
+pub(crate) mod wire;
 
 use serde_json::{Value, json};
 
