@@ -24,7 +24,7 @@ impl Config {
     }
 
     /// Requires `Sign` and `RequestTime` made with this token (protocol: webhooks §1.2). Called twice, either token will do: so a token
-    /// can be changed without losing requests.
+    /// can be changed without losing requests. An empty token fits nothing: every request is refused then.
     #[must_use]
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.tokens.push(token.into());

@@ -29,6 +29,12 @@ pub enum Error {
         /// The parameter.
         name: &'static str,
     },
+    /// A header that matters stands there twice; which one counts is anybody's guess.
+    #[error("the header {name} is there more than once: look for a proxy that adds one")]
+    RepeatedHeader {
+        /// The header.
+        name: &'static str,
+    },
     /// The request is for another app.
     #[error(
         "the request is for SdkAppid {got}, this receiver serves {expected}: fix the webhook URL of that app, or Config::new here"
@@ -97,6 +103,7 @@ impl Error {
             Self::MissingQuery { .. }
             | Self::BadQuery { .. }
             | Self::RepeatedQuery { .. }
+            | Self::RepeatedHeader { .. }
             | Self::BadBody { .. }
             | Self::OtherCommand { .. } => 400,
         }

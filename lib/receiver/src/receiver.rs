@@ -77,6 +77,9 @@ impl Receiver {
     /// # Errors
     /// If the request is not genuine or cannot be read. Answer [`Error::status`].
     pub fn begin(&self, request: &Request<'_>, now: UnixMillis) -> Result<Received, Error> {
+        if let Some(name) = request.repeated {
+            return Err(Error::RepeatedHeader { name });
+        }
         let query = Query::parse(request.query)?;
         verify(&self.config, request, &query, now / 1000)?;
         let event = numbered::parse(&query, request.body)?;

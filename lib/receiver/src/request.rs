@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use roomhook_protocol::standard_webhooks::{HEADER_ID, HEADER_SIGNATURE, HEADER_TIMESTAMP};
+
 use crate::error::Error;
 
 /// One webhook request. Borrowed: nothing is copied until it is known to be genuine.
@@ -28,29 +30,47 @@ pub struct Request<'a> {
     pub webhook_signature: Option<&'a str>,
     /// Header `roomhook-attempt`: number of the attempt, from 1.
     pub attempt: Option<&'a str>,
+    /// The first of these headers that came more than once. Such a request is refused: whoever checks one value and uses
+    /// the other can be fooled.
+    pub repeated: Option<&'static str>,
 }
 
 impl<'a> Request<'a> {
     /// A request without headers.
     #[must_use]
     pub fn new(query: &'a str, body: &'a [u8]) -> Self {
-        Self { query, body, webhook_id: None, webhook_timestamp: None, webhook_signature: None, attempt: None }
+        Self {
+            query,
+            body,
+            webhook_id: None,
+            webhook_timestamp: None,
+            webhook_signature: None,
+            attempt: None,
+            repeated: None,
+        }
     }
 
-    /// Takes a header if it is one of those that matter; its name may be in any case.
+    /// Takes a header if it is one of those that matter; its name may be in any case. Call it for every header line, so
+    /// that one that is there twice is noticed.
     #[must_use]
     pub fn header(mut self, name: &str, value: &'a str) -> Self {
+        let known = [HEADER_ID, HEADER_TIMESTAMP, HEADER_SIGNATURE, HEADER_ATTEMPT];
+        let Some(name) = known.into_iter().find(|known| known.eq_ignore_ascii_case(name)) else { return self };
         let place = match name {
-            _ if name.eq_ignore_ascii_case("webhook-id") => &mut self.webhook_id,
-            _ if name.eq_ignore_ascii_case("webhook-timestamp") => &mut self.webhook_timestamp,
-            _ if name.eq_ignore_ascii_case("webhook-signature") => &mut self.webhook_signature,
-            _ if name.eq_ignore_ascii_case("roomhook-attempt") => &mut self.attempt,
-            _ => return self,
+            HEADER_ID => &mut self.webhook_id,
+            HEADER_TIMESTAMP => &mut self.webhook_timestamp,
+            HEADER_SIGNATURE => &mut self.webhook_signature,
+            _ => &mut self.attempt,
         };
-        *place = Some(value);
+        if place.replace(value).is_some() {
+            self.repeated = self.repeated.or(Some(name));
+        }
         self
     }
 }
+
+/// Name of the header with the number of the attempt.
+const HEADER_ATTEMPT: &str = "roomhook-attempt";
 
 /// The query parameters of a webhook. protocol: webhooks §1.1.
 #[derive(Debug, Clone, PartialEq, Eq)]

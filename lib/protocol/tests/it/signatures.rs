@@ -31,6 +31,12 @@ fn signs_agree_with_the_vectors() {
 }
 
 #[test]
+fn nothing_is_signed_under_an_empty_token() {
+    let sign = sign::sign("", "1669872112");
+    assert!(!sign::verify("", "1669872112", &sign), "anybody can make this one");
+}
+
+#[test]
 fn a_request_is_fresh_for_sixty_seconds_either_way() {
     let fresh = |now| sign::check_fresh("1000", now);
     assert_eq!([fresh(940), fresh(1000), fresh(1060)], [Ok(()); 3]);

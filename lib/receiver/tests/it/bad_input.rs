@@ -1,10 +1,10 @@
 //! Nothing that comes over the wire panics or is remembered, and no refusal repeats what it refused.
 
 use proptest::prelude::*;
-use roomhook_receiver::{Error, Request};
+use roomhook_receiver::{Config, Error, Receiver, Request};
 use serde_json::json;
 
-use crate::{NOW, NOW_SECS, TOKEN, bytes, message, open, query_of, signed_query, with_token};
+use crate::{APP, NOW, NOW_SECS, SECRET, TOKEN, bytes, message, open, query_of, signed_query, with_token};
 
 #[test]
 fn a_body_that_is_not_what_it_says_names_what_is_wrong_and_quotes_nothing() {
@@ -50,6 +50,17 @@ proptest! {
     fn no_query_and_no_body_panics(query in "\\PC{0,200}", body in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = open().begin(&Request::new(&query, &body), NOW);
         let _ = open().begin(&Request::new(&query_of("Group.CallbackAfterSendMsg"), &body), NOW);
+    }
+
+    #[test]
+    fn no_header_panics(headers in prop::collection::vec((0..5_usize, "\\PC{0,60}"), 0..8)) {
+        let names = ["webhook-id", "Webhook-Timestamp", "WEBHOOK-SIGNATURE", "roomhook-attempt", "x-other"];
+        let body = bytes(&message("lobby", 1));
+        let query = signed_query(TOKEN, NOW_SECS);
+        let request = Request::new(&query, &body);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(names[*name], value));
+        let receiver = Receiver::new(Config::new(APP).token(TOKEN).signing_secret(SECRET).unwrap());
+        prop_assert!(receiver.begin(&request, NOW).is_err());
     }
 
     #[test]

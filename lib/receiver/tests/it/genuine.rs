@@ -79,6 +79,118 @@ fn a_signing_secret_proves_the_body() {
     assert_eq!(receiver.begin(&unsigned, NOW).unwrap_err(), Error::UnsignedBody { name: "webhook-signature" });
 }
 
+/// The headers of a request signed by all of `secrets` at a time.
+fn sign(secrets: &[&str], time_secs: u64, body: &[u8]) -> [(&'static str, String); 3] {
+    let secrets: Vec<Secret> = secrets.iter().map(|secret| Secret::parse(secret).unwrap()).collect();
+    let signature = roomhook_protocol::standard_webhooks::sign_all(&secrets, "msg_1", time_secs, body);
+    [("webhook-id", "msg_1".into()), ("webhook-timestamp", time_secs.to_string()), ("webhook-signature", signature)]
+}
+
+fn with_headers<'a>(query: &'a str, body: &'a [u8], headers: &'a [(&'static str, String)]) -> Request<'a> {
+    headers.iter().fold(Request::new(query, body), |request, (name, value)| request.header(name, value))
+}
+
+#[test]
+fn a_secret_is_changed_on_either_side_first_without_losing_a_request() {
+    const OLD: &str = SECRET;
+    const NEW: &str = "whsec_bmV3LXNlY3JldC1vZi0yNC1ieXRlcy1vci1tb3Jl";
+    let receiver = |secrets: &[&str]| {
+        let config = secrets.iter().fold(Config::new(APP), |config, secret| config.signing_secret(secret).unwrap());
+        Receiver::new(config)
+    };
+    let (query, body) = (query_of("Group.CallbackAfterSendMsg"), bytes(&message("lobby", 1)));
+    let takes = |knows: &[&str], signed_by: &[&str]| {
+        let headers = sign(signed_by, NOW_SECS, &body);
+        receiver(knows).begin(&with_headers(&query, &body, &headers), NOW).is_ok()
+    };
+    // As `docs/ops/webhooks.md` says: the sender gets both, receivers learn the new one, the sender keeps that one alone.
+    for (knows, signed_by) in [
+        (&[OLD][..], &[OLD][..]),
+        (&[OLD], &[OLD, NEW]),
+        (&[OLD, NEW], &[OLD, NEW]),
+        (&[NEW], &[OLD, NEW]),
+        (&[NEW], &[NEW]),
+    ] {
+        assert!(takes(knows, signed_by));
+    }
+    assert!(!takes(&[NEW], &[OLD]) && !takes(&[OLD], &[NEW]));
+}
+
+#[test]
+fn a_signed_body_is_fresh_for_five_minutes_either_way() {
+    let receiver = Receiver::new(Config::new(APP).signing_secret(SECRET).unwrap());
+    let (query, body) = (query_of("Group.CallbackAfterSendMsg"), bytes(&message("lobby", 1)));
+    let at = |secs| receiver.begin(&with_headers(&query, &body, &sign(&[SECRET], secs, &body)), NOW).map(drop);
+    assert_eq!((at(NOW_SECS - 300), at(NOW_SECS + 300)), (Ok(()), Ok(())));
+    let stale = Err(Error::WrongBodySignature(VerifyError::Stale { off_secs: 301 }));
+    assert_eq!((at(NOW_SECS - 301), at(NOW_SECS + 301)), (stale.clone(), stale));
+}
+
+#[test]
+fn of_several_signatures_one_must_fit_and_versions_of_another_time_are_passed_over() {
+    let receiver = Receiver::new(Config::new(APP).signing_secret(SECRET).unwrap());
+    let (query, body) = (query_of("Group.CallbackAfterSendMsg"), bytes(&message("lobby", 1)));
+    let [id, time, (_, good)] = sign(&[SECRET], NOW_SECS, &body);
+    let takes = |signature: String| {
+        let headers = [id.clone(), time.clone(), ("webhook-signature", signature)];
+        receiver.begin(&with_headers(&query, &body, &headers), NOW).is_ok()
+    };
+    assert!(takes(good.clone()));
+    assert!(takes(format!("v1,AAAA v2,{} v1a,xyz {good}", "x".repeat(100))));
+    for bad in [
+        String::new(),
+        " ".into(),
+        "v1".into(),
+        "v1,".into(),
+        "v1,AAAA".into(),
+        good.replace("v1,", "v2,"),
+        good.replace("v1,", "V1,"),
+        good.replace("v1,", ""),
+        good.replace("v1,", "v1, "),
+        good.trim_end_matches('=').to_owned(),
+        format!("{}{good}", "v1,AAAA ".repeat(16)),
+    ] {
+        assert!(!takes(bad.clone()), "{bad}");
+    }
+}
+
+#[test]
+fn a_header_that_is_there_twice_is_refused_whichever_of_the_two_is_right() {
+    let receiver = Receiver::new(Config::new(APP).signing_secret(SECRET).unwrap());
+    let (query, body) = (query_of("Group.CallbackAfterSendMsg"), bytes(&message("lobby", 1)));
+    let headers = sign(&[SECRET], NOW_SECS, &body);
+    for (name, value) in &headers {
+        for twice in [value.as_str(), "something else"] {
+            let once = with_headers(&query, &body, &headers);
+            assert!(receiver.begin(&once, NOW).is_ok());
+            let after = once.header(&name.to_uppercase(), twice);
+            assert_eq!(receiver.begin(&after, NOW).unwrap_err(), Error::RepeatedHeader { name });
+            let before =
+                headers.iter().fold(Request::new(&query, &body).header(name, twice), |r, (n, v)| r.header(n, v));
+            assert_eq!(receiver.begin(&before, NOW).unwrap_err(), Error::RepeatedHeader { name });
+        }
+    }
+}
+
+#[test]
+fn both_kinds_of_signature_are_asked_for_where_both_are_set() {
+    let receiver = Receiver::new(Config::new(APP).token(TOKEN).signing_secret(SECRET).unwrap());
+    let (query, body) = (signed_query(TOKEN, NOW_SECS), bytes(&message("lobby", 1)));
+    let headers = sign(&[SECRET], NOW_SECS, &body);
+    assert!(receiver.begin(&with_headers(&query, &body, &headers), NOW).is_ok());
+    assert!(matches!(receiver.begin(&Request::new(&query, &body), NOW), Err(Error::UnsignedBody { .. })));
+    let unsigned = query_of("Group.CallbackAfterSendMsg");
+    assert_eq!(receiver.begin(&with_headers(&unsigned, &body, &headers), NOW).unwrap_err(), Error::Unsigned);
+}
+
+#[test]
+fn a_token_that_was_left_empty_lets_nobody_in() {
+    let receiver = Receiver::new(Config::new(APP).token(""));
+    let body = bytes(&message("lobby", 1));
+    let forged = signed_query("", NOW_SECS);
+    assert_eq!(receiver.begin(&Request::new(&forged, &body), NOW).unwrap_err(), Error::WrongSign);
+}
+
 #[test]
 fn query_and_body_must_name_the_same_command() {
     let body = bytes(&message("lobby", 1));

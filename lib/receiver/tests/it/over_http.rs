@@ -95,6 +95,17 @@ async fn what_is_no_webhook_is_refused_before_the_app_hears_of_it() {
 }
 
 #[tokio::test]
+async fn a_header_that_is_there_twice_is_refused() {
+    let (shared, app) = (Shared::new(open()), App::default());
+    let uri = format!("/?{}", query_of("Group.CallbackAfterSendMsg"));
+    let twice = Request::post(uri).header("webhook-id", "msg_1").header("webhook-id", "msg_2");
+    let (status, told) = ask(&shared, &app, twice.body(Body::from(bytes(&message("lobby", 1)))).unwrap()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(told.contains("webhook-id"), "{told}");
+    assert!(app.handled.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_sender_that_hangs_up_while_the_app_works_leaves_the_event_new() {
     let shared = Shared::new(open());
     let never = |_: Received| std::future::pending::<Result<(), &'static str>>();
