@@ -1,8 +1,11 @@
 //! What a receiver answers, and what a before-webhook's answer means (protocol: webhooks §1.5).
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Serialize,
+    de::{self, Deserializer, Visitor},
+};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -29,8 +32,9 @@ pub struct Answer<'a> {
     /// `ErrorInfo`.
     #[serde(rename = "ErrorInfo", borrow)]
     pub error_info: Cow<'a, str>,
-    /// `ErrorCode`.
-    #[serde(rename = "ErrorCode")]
+    /// `ErrorCode`. One that is out of range reads as the nearest that is not: it means nothing either, and a refusal must
+    /// not become a failed call, which may let the message pass.
+    #[serde(rename = "ErrorCode", deserialize_with = "nearest")]
     pub error_code: i32,
     /// `MsgBody`: only in answers to a before-send webhook: replaces the message's body.
     #[serde(rename = "MsgBody", borrow, default, skip_serializing_if = "Option::is_none")]
@@ -102,6 +106,33 @@ impl<'a> Answer<'a> {
     pub fn is_undocumented(&self) -> bool {
         !matches!(self.error_code, 0..=2) && !codes::WEBHOOK_OWN.contains(&self.error_code)
     }
+}
+
+/// A whole number, however it is written.
+fn nearest<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    struct Whole;
+    impl Visitor<'_> for Whole {
+        type Value = i32;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a whole number")
+        }
+        fn visit_i64<E>(self, number: i64) -> Result<i32, E> {
+            let nearest = number.clamp(i32::MIN.into(), i32::MAX.into());
+            Ok(i32::try_from(nearest).unwrap_or(i32::MAX))
+        }
+        fn visit_u64<E>(self, number: u64) -> Result<i32, E> {
+            Ok(i32::try_from(number).unwrap_or(i32::MAX))
+        }
+        fn visit_f64<E: de::Error>(self, number: f64) -> Result<i32, E> {
+            match number.fract() == 0.0 {
+                // Casts of this kind go to the nearest number there is.
+                true => Ok(number as i32),
+                false => Err(E::invalid_type(de::Unexpected::Float(number), &self)),
+            }
+        }
+    }
+    deserializer.deserialize_any(Whole)
 }
 
 /// What becomes of a message after the before-send webhook.

@@ -309,6 +309,23 @@ fn a_replacement_is_checked_before_it_is_delivered() {
 }
 
 #[test]
+fn a_code_out_of_range_is_a_refusal_and_never_wraps_around_to_a_yes() {
+    let refused = Verdict::Refuse { code: 10_016, info: "rejected by webhook" };
+    let of = |code: &str| format!(r#"{{"ActionStatus":"OK","ErrorInfo":"x","ErrorCode":{code}}}"#);
+    for code in ["4294967296", "-4294967296", "18446744073709551615", "18446744073709551616", "1e300", "-1e300"] {
+        let text = of(code);
+        let answer = Answer::parse(text.as_bytes()).unwrap();
+        assert_eq!((answer.verdict(), answer.is_undocumented()), (refused, true), "{code}");
+    }
+    for (code, verdict) in [("0.0", Verdict::Allow), ("2.0", Verdict::Discard), ("2e0", Verdict::Discard)] {
+        assert_eq!(Answer::parse(of(code).as_bytes()).unwrap().verdict(), verdict, "{code}");
+    }
+    for code in ["0.5", "true", "null", "[0]", "{}", "\"1\"", "NaN", "1e400"] {
+        assert!(Answer::parse(of(code).as_bytes()).is_err(), "{code}");
+    }
+}
+
+#[test]
 fn an_answer_that_is_not_of_the_form_is_a_failure() {
     let bad: [&[u8]; 8] = [
         b"",
