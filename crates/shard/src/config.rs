@@ -26,6 +26,8 @@ pub struct Config {
     /// Rooms in memory. Rooms with events since their last snapshot stay beyond that; there are at most
     /// `replay_records_max` of those.
     pub rooms_cached_max: usize,
+    /// Records that must have become superfluous before the log is told: small steps would cost more than they give back.
+    pub trim_step: u64,
     /// App-wide settings that decide.
     pub facts: Facts,
 }
@@ -40,6 +42,7 @@ impl Default for Config {
             replay_records_max: 50_000,
             snapshot_bytes_max: 256 << 10,
             rooms_cached_max: 20_000,
+            trim_step: 4_096,
             facts: Facts::default(),
         }
     }

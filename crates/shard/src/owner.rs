@@ -24,8 +24,6 @@ use crate::{
 
 /// Rows read at the same time for one batch.
 const LOADS_MAX: usize = 64;
-/// Records that must have become superfluous before the log is told: small steps would cost more than they give back.
-const TRIM_STEP: u64 = 4_096;
 /// Between two tries to write after one that found no room.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 /// Tries to claim and replay again after an append of unknown outcome, and the pause after the first of them.
@@ -261,7 +259,7 @@ impl Owner {
     /// Lets retention drop what a restart no longer needs. It may keep all of it: that is the log's to choose.
     async fn trim(&mut self, plan: &Plan) {
         let Some(replay_from) = plan.replay_from else { return };
-        if replay_from.0 < self.trimmed.0 + TRIM_STEP {
+        if replay_from.0 < self.trimmed.0 + self.deps.config.trim_step {
             return;
         }
         match self.deps.reader.store.trim(&self.claim, replay_from).await {

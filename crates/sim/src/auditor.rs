@@ -7,7 +7,7 @@ use std::{
 
 use roomhook_hooks::{
     EndpointName, Handle,
-    engine::{DeliveryId, EventPos},
+    engine::{DeliveryId, EventPos, Mode, Totals},
     http::{Report, Request},
 };
 use roomhook_log::{LogId, Lsn};
@@ -15,7 +15,7 @@ use roomhook_room::{AppId, Draft, Event, Order, Receipt, RetryProfile, RoomKey};
 use roomhook_shard::ExecuteError;
 use serde_json::Value;
 
-use crate::{ledger::Version, world::World};
+use crate::{ledger::Version, readers::Places, world::World};
 
 /// Without an excuse, nothing that does not depend on a troubled endpoint takes longer.
 pub(crate) const APART_MS: u64 = 1_000;
@@ -31,11 +31,14 @@ pub(crate) struct Auditor {
     pub(crate) aside: BTreeSet<(usize, DeliveryId)>,
     /// Deliveries that somebody gave up on.
     pub(crate) skipped: BTreeSet<(usize, DeliveryId)>,
-    /// Where readers of the tail are.
-    pub(crate) resume: crate::life::Resume,
+    pub(crate) places: Places,
     /// Webhooks of this life.
     pub(crate) handle: Option<Handle>,
-    pub(crate) stats: Stats,
+    /// Changes of endpoints that were asked for and not answered in this life, and when the newest one was answered.
+    pub(crate) changes_under_way: usize,
+    pub(crate) changed_at_ms: Option<u64>,
+    /// Modes in which endpoints were seen last, for counting.
+    pub(crate) modes: BTreeMap<EndpointName, (Mode, Totals)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,48 +51,6 @@ pub(crate) struct Delivery {
     pub(crate) failed: bool,
 }
 
-/// What a run consisted of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    pub receipts: u64,
-    pub refusals: u64,
-    pub unknown: u64,
-    pub repeats: u64,
-    pub arrivals: u64,
-    pub repeated_arrivals: u64,
-    pub crashes: u64,
-    pub tail_records: u64,
-    pub parked: u64,
-    pub set_aside: u64,
-}
-
-impl Stats {
-    pub fn add(&mut self, other: &Self) {
-        let Self {
-            receipts,
-            refusals,
-            unknown,
-            repeats,
-            arrivals,
-            repeated_arrivals,
-            crashes,
-            tail_records,
-            parked,
-            set_aside,
-        } = other;
-        self.receipts += receipts;
-        self.refusals += refusals;
-        self.unknown += unknown;
-        self.repeats += repeats;
-        self.arrivals += arrivals;
-        self.repeated_arrivals += repeated_arrivals;
-        self.crashes += crashes;
-        self.tail_records += tail_records;
-        self.parked += parked;
-        self.set_aside += set_aside;
-    }
-}
-
 // === receipts ===
 
 /// A sender has its answer.
@@ -98,36 +59,55 @@ pub(crate) fn answered(
     room: &RoomKey,
     draft: &Draft,
     asked_ms: u64,
+    within_ms: u64,
     answer: &Result<Receipt, ExecuteError>,
 ) {
-    let id = draft.msg_id;
-    world.note(|| format!("{room} {}: {}", id.random, told(answer)));
+    let number = attempt_of(draft);
+    world.note(|| format!("{room} {number}: {}", told(answer)));
+    world.count(kind(answer));
     let waited = world.time.now_ms().saturating_sub(asked_ms.max(world.disturbed_until()));
-    world.check("apart", waited <= APART_MS, || format!("{room}: the answer to {} took {waited} ms", id.random));
+    world.check("apart", waited <= within_ms, || format!("{room}: the answer to {number} took {waited} ms"));
     let mut ledger = world.ledger.lock();
-    let stats = &mut world.auditor.lock().stats;
     match answer {
         Ok(Receipt::Sent(sent)) => {
-            stats.receipts += 1;
-            let is_ours = ledger.message(room, sent).is_some() && sent.msg_id == id;
+            let is_ours = ledger.message(room, sent).is_some_and(|message| attempt_of(&message.draft) == number);
             world.check("acked-in-log", is_ours, || format!("{room}: {} is not in the log", sent.seq));
         }
         Ok(Receipt::Repeated(sent)) => {
-            stats.repeats += 1;
             let same = |first: &Draft| first.from == draft.from && first.random == draft.random;
             let first = ledger.message(room, sent).is_some_and(|first| same(&first.draft));
             world.check("once", first, || format!("{room}: {} is no repeat of {}", draft.random, sent.seq));
         }
         Ok(Receipt::Dropped { .. })
         | Err(ExecuteError::Rejected(_) | ExecuteError::Busy | ExecuteError::Unavailable(_)) => {
-            stats.refusals += 1;
-            let absent = ledger.refused(id.random);
-            world.check("acked-in-log", absent, || format!("{room}: {} was refused and is in the log", id.random));
+            let absent = ledger.refused(number);
+            world.check("acked-in-log", absent, || format!("{room}: {number} was refused and is in the log"));
         }
-        Err(ExecuteError::Unknown(_)) => stats.unknown += 1,
+        Err(ExecuteError::Unknown(_)) => {}
         Ok(Receipt::Created | Receipt::Destroyed(_)) => {
             world.violate("acked-in-log", format!("{room}: a message has another command's receipt"));
         }
+    }
+}
+
+/// Which attempt to send a message this is: senders write it into its custom data.
+pub(crate) fn attempt_of(draft: &Draft) -> u32 {
+    std::str::from_utf8(&draft.custom_data).ok().and_then(|text| text.trim_matches('"').parse().ok()).unwrap_or(0)
+}
+
+fn kind(answer: &Result<Receipt, ExecuteError>) -> &'static str {
+    match answer {
+        Ok(Receipt::Sent(_)) => "answer: sent",
+        Ok(Receipt::Repeated(_)) => "answer: repeats",
+        Ok(Receipt::Dropped { .. }) => "answer: dropped by rate",
+        Ok(Receipt::Created | Receipt::Destroyed(_)) => "answer: of another command",
+        Err(ExecuteError::Rejected(_)) => "answer: rejected",
+        Err(ExecuteError::Busy) => "answer: busy",
+        Err(ExecuteError::Unavailable(reason)) if reason.contains("is claimed by epoch") => {
+            "rival: the old owner is fenced"
+        }
+        Err(ExecuteError::Unavailable(_)) => "answer: unavailable",
+        Err(ExecuteError::Unknown(_)) => "answer: unknown",
     }
 }
 
@@ -187,10 +167,12 @@ pub(crate) fn sent(world: &Arc<World>, request: &Request, reached: bool) -> Opti
         let delivery = auditor.deliveries.entry(key).or_default();
         delivery.attempts += 1;
         delivery.arrivals += u32::from(reached);
-        let first = delivery.attempts == 1;
-        let again = reached && delivery.arrivals > 1;
-        auditor.stats.arrivals += u64::from(reached);
-        auditor.stats.repeated_arrivals += u64::from(again);
+        let (first, again) = (delivery.attempts == 1, reached && delivery.arrivals > 1);
+        let aside = auditor.aside.contains(&key);
+        drop(auditor);
+        world.count_many("request: arrives", u64::from(reached));
+        world.count_many("request: arrives again", u64::from(again));
+        world.count_many("request: is about one set aside", u64::from(aside));
         first
     };
     check_owed(world, endpoint, id);
@@ -295,6 +277,9 @@ fn check_order(world: &World, key: (usize, DeliveryId), room: &RoomKey) {
     let auditor = world.auditor.lock();
     for (log, place) in &truth.places {
         let Some(entry) = ledger.at(*log, *place).filter(|entry| entry.record.lsn < id.pos.lsn) else { continue };
+        if entry.trimmed {
+            continue;
+        }
         for (index, event) in (0..).zip(&entry.events) {
             let before = (endpoint, DeliveryId { shard: log.0, pos: EventPos { lsn: entry.record.lsn, index } });
             let seen = auditor.deliveries.get(&before).copied().unwrap_or_default();
@@ -309,6 +294,36 @@ fn check_order(world: &World, key: (usize, DeliveryId), room: &RoomKey) {
     }
 }
 
+/// A change of an endpoint was answered.
+pub(crate) fn changed(world: &World, done: bool) {
+    if done {
+        world.ledger.lock().told();
+    }
+    let mut auditor = world.auditor.lock();
+    auditor.changes_under_way = auditor.changes_under_way.saturating_sub(1);
+    auditor.changed_at_ms = Some(world.time.now_ms());
+}
+
+/// Retention dropped records. Whatever is owed of them and not delivered may expire.
+pub(crate) fn trimmed(world: &World, log: LogId, up_to: Lsn) {
+    let mut ledger = world.ledger.lock();
+    let gone = ledger.trim(log, up_to);
+    let auditor = world.auditor.lock();
+    let is_open = |endpoint: usize, id: DeliveryId| {
+        !auditor.deliveries.get(&(endpoint, id)).is_some_and(|delivery| delivery.acknowledged)
+    };
+    let alive = ledger.endpoints.iter().enumerate().filter(|(_, known)| !known.deleted);
+    let lost: usize = alive
+        .map(|(endpoint, known)| {
+            let owed = ledger.owed_to(known).filter(|(id, _, owes)| {
+                owes.must && id.shard == log.0 && gone.contains(&id.pos.lsn) && is_open(endpoint, *id)
+            });
+            owed.count()
+        })
+        .sum();
+    world.count_many("retention: drops what is owed and not delivered", lost as u64);
+}
+
 /// Remembers which deliveries are set aside now.
 pub(crate) fn note_aside(world: &World) {
     let Some(handle) = world.auditor.lock().handle.clone() else { return };
@@ -319,7 +334,9 @@ pub(crate) fn note_aside(world: &World) {
         }
         for aside in handle.set_aside(&status.name, usize::MAX).unwrap_or_default() {
             let mut auditor = world.auditor.lock();
-            auditor.stats.set_aside += u64::from(auditor.aside.insert((endpoint, aside.id)));
+            let new = auditor.aside.insert((endpoint, aside.id));
+            drop(auditor);
+            world.count_many("hooks: a delivery is set aside", u64::from(new));
         }
     }
 }
@@ -346,18 +363,3 @@ fn check_apart(world: &World, host: &str, key: (usize, DeliveryId)) {
 /// The app whose endpoint is never in trouble.
 pub(crate) const CALM_APP: AppId = AppId(1_400_000_002);
 pub(crate) const ROUGH_APP: AppId = AppId(1_400_000_001);
-
-/// `no-silent-gap`, `seen-in-log`: what a reader of the tail gets is the log, without a hole.
-pub(crate) fn read(world: &World, log: LogId, expected: Lsn, records: &[roomhook_log::Record]) -> Lsn {
-    let ledger = world.ledger.lock();
-    let mut next = expected;
-    for record in records {
-        world.check("no-silent-gap", record.lsn == next, || format!("log {log}: {} comes after {next}", record.lsn));
-        let known = usize::try_from(record.lsn.0 - 1).ok().and_then(|place| ledger.at(log, place));
-        let same = known.is_some_and(|entry| entry.record == *record);
-        world.check("seen-in-log", same, || format!("log {log}: a reader saw {}, which is not there", record.lsn));
-        next = record.lsn.next();
-    }
-    world.auditor.lock().stats.tail_records += records.len() as u64;
-    next
-}

@@ -3,11 +3,14 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use roomhook_hooks::http::{Channel, Phase, Phases, Report, Request, SendError, Transport};
 use tokio::time::sleep;
 
-use crate::{auditor, world::World};
+use crate::{
+    auditor,
+    gates::{self, Verdict},
+    world::World,
+};
 
 /// How a receiver takes what it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +63,24 @@ pub(crate) struct Host {
     pub(crate) mood: Mood,
 }
 
+impl Mood {
+    fn told(self) -> &'static str {
+        match self {
+            Self::Well => "receiver: Well",
+            Self::Slow => "receiver: Slow",
+            Self::Dead => "receiver: Dead",
+            Self::Hanging => "receiver: Hanging",
+            Self::Late => "receiver: Late",
+            Self::Failing => "receiver: Failing",
+            Self::Busy => "receiver: Busy",
+            Self::Wrong => "receiver: Wrong",
+            Self::Missing => "receiver: Missing",
+            Self::Resetting => "receiver: Resetting",
+            Self::Flapping => "receiver: Flapping",
+        }
+    }
+}
+
 impl Net {
     pub(crate) fn add(&mut self, host: &str, calm: bool) {
         self.hosts.insert(host.to_owned(), Host { calm, mood: Mood::Well });
@@ -87,6 +108,8 @@ impl Net {
 struct Fate {
     /// Whether the request reaches the receiver.
     reached: bool,
+    /// What a moderator says, and what is posted to one that is none.
+    verdict: Verdict,
     after: Duration,
     outcome: Outcome,
 }
@@ -99,29 +122,40 @@ enum Outcome {
 }
 
 impl Fate {
-    fn of(world: &World, host: &str, body: &[u8]) -> Option<Self> {
-        let dice = &world.net_dice;
+    fn of(world: &World, request: &Request) -> Option<Self> {
+        let (dice, body) = (&world.net_dice, &request.body);
+        let host = request.target.host.as_str();
+        let verdict = if gates::is_gates(request) { Verdict::draw(world) } else { Verdict::Allow };
         let (calm, mut mood) = world.net.lock().hosts.get(host).map(|host| (host.calm, host.mood))?;
         if mood == Mood::Flapping {
             mood = dice.pick(&MOODS);
         }
         let status = |after, status| Self {
             reached: true,
+            verdict,
             after: Duration::from_millis(after),
             outcome: Outcome::Status { status, well_formed: true, retry_after: None },
         };
-        if !calm && world.is_rough() && body.windows(POISON.len()).any(|part| part == POISON.as_bytes()) {
+        let is_after = !gates::is_gates(request);
+        if !calm && is_after && world.is_rough() && body.windows(POISON.len()).any(|part| part == POISON.as_bytes()) {
+            world.count("receiver: stumbles over poison");
             return Some(status(3, 400));
         }
+        world.count(mood.told());
         Some(match mood {
             Mood::Well | Mood::Flapping => status(dice.from(0..=2), dice.pick(&[200, 200, 200, 204])),
             Mood::Slow => status(dice.from(50..=2_100), 200),
             Mood::Failing => status(5, dice.pick(&[500, 502])),
             Mood::Missing => status(5, dice.pick(&[404, 301])),
             Mood::Late => status(dice.from(2_001..=5_000), 200),
-            Mood::Dead => Self { reached: false, after: Duration::from_millis(1), outcome: Outcome::Refused },
-            Mood::Hanging => Self { reached: dice.chance(500), after: Duration::MAX, outcome: Outcome::Silence },
-            Mood::Resetting => Self { reached: dice.chance(500), after: dice.millis(0..=50), outcome: Outcome::Broken },
+            Mood::Dead => Self { reached: false, outcome: Outcome::Refused, ..status(1, 0) },
+            Mood::Hanging => {
+                Self { reached: dice.chance(500), after: Duration::MAX, outcome: Outcome::Silence, ..status(0, 0) }
+            }
+            Mood::Resetting => {
+                let after = dice.millis(0..=50);
+                Self { reached: dice.chance(500), after, outcome: Outcome::Broken, ..status(0, 0) }
+            }
             Mood::Busy => {
                 let retry_after = Some(dice.from(1..=5));
                 Self { outcome: Outcome::Status { status: 503, well_formed: true, retry_after }, ..status(2, 503) }
@@ -134,10 +168,11 @@ impl Fate {
     }
 
     fn report(self) -> Report {
+        let head = self.verdict.answer();
         let answered = |status, malformed, retry_after: Option<u64>| Report {
             result: Ok(status),
             phases: Phases::default(),
-            head: Bytes::new(),
+            head: head.clone(),
             malformed,
             retry_after: retry_after.map(Duration::from_secs),
         };
@@ -146,6 +181,34 @@ impl Fate {
             Outcome::Refused => Report::failed(SendError::Connect("connection refused".to_owned())),
             Outcome::Broken => Report::failed(SendError::Broken("connection reset".to_owned())),
             Outcome::Silence => Report::failed(SendError::Timeout(Phase::Waiting)),
+        }
+    }
+}
+
+/// A request under audit, while it is on its way.
+enum Flight {
+    Delivery(auditor::Flight),
+    Question(gates::Question),
+    /// Nobody follows it.
+    Free,
+}
+
+impl Flight {
+    fn of(world: &Arc<World>, request: &Request, fate: &Fate) -> Self {
+        if !gates::is_gates(request) {
+            return auditor::sent(world, request, fate.reached).map_or(Self::Free, Self::Delivery);
+        }
+        match fate.reached {
+            true => gates::asked(world, request, fate.verdict).map_or(Self::Free, Self::Question),
+            false => Self::Free,
+        }
+    }
+
+    fn answered(&self, report: &Report) {
+        match self {
+            Self::Delivery(flight) => flight.answered(report),
+            Self::Question(question) => question.answered(report),
+            Self::Free => {}
         }
     }
 }
@@ -170,24 +233,22 @@ impl Transport for SimTransport {
 impl Channel for SimTransport {
     async fn send(&mut self, request: &Request) -> Report {
         let world = &self.0;
-        world.fuse.step().await;
-        let host = request.target.host.as_str();
-        let Some(fate) = Fate::of(world, host, &request.body) else {
+        world.step("crash: before a request").await;
+        let Some(fate) = Fate::of(world, request) else {
+            let host = request.target.host.as_str();
             let error = SendError::Resolve { host: host.to_owned(), reason: "no such host".to_owned() };
             return Report::failed(error);
         };
-        let flight = auditor::sent(world, request, fate.reached);
-        world.fuse.step().await;
+        let flight = Flight::of(world, request, &fate);
+        world.step("crash: request on its way").await;
         let in_time = fate.after < request.timeout;
         let wait = if in_time { fate.after } else { request.timeout };
         if !wait.is_zero() {
             sleep(wait).await;
         }
-        world.fuse.step().await;
+        world.step("crash: before an answer is told").await;
         let report = if in_time { fate.report() } else { Report::failed(SendError::Timeout(Phase::Waiting)) };
-        if let Some(flight) = flight {
-            flight.answered(&report);
-        }
+        flight.answered(&report);
         report
     }
 

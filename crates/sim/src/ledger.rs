@@ -11,11 +11,15 @@ use std::{
 use roomhook_hooks::{EndpointName, engine::DeliveryId};
 use roomhook_log::{LogId, LogRead as _, Lsn, MemoryLog, Record};
 use roomhook_room::{
-    DEDUP_WINDOW_MS, Endpoint, Event, Message, Room, RoomKey, Sent, Start, UserId, decode_directory_record,
+    AppId, DEDUP_WINDOW_MS, Endpoint, Event, Message, Room, RoomKey, Sent, Start, UserId, decode_directory_record,
     decode_record, directory, fold, invariants,
 };
 
-use crate::world::World;
+use crate::{
+    auditor::attempt_of,
+    gates::{self, GATED_APP},
+    world::World,
+};
 
 /// If the clock steps, times of shards and directory cannot be compared: changes within this much time in which the server
 /// was up may then count for what was sent before them.
@@ -29,6 +33,8 @@ pub(crate) struct Entry {
     pub(crate) stamp: u64,
     /// Virtual time.
     pub(crate) at_ms: u64,
+    /// Retention has dropped it.
+    pub(crate) trimmed: bool,
 }
 
 /// One room as the log has it.
@@ -40,8 +46,8 @@ pub(crate) struct RoomTruth {
     /// Messages, with the number of the room's life they belong to.
     pub(crate) sent: Vec<(u32, Message)>,
     pub(crate) life: u32,
-    /// The newest message of each key in this life.
-    keys: BTreeMap<(UserId, u32), Message>,
+    /// The newest message of each key in this life, and when it became durable, in virtual time.
+    keys: BTreeMap<(UserId, u32), (Message, u64)>,
 }
 
 /// An endpoint between its creation and its deletion, with all that it ever was.
@@ -78,7 +84,7 @@ pub(crate) struct Ledger {
     pub(crate) rooms: BTreeMap<RoomKey, RoomTruth>,
     pub(crate) endpoints: Vec<EndpointTruth>,
     /// Messages whose senders were told that nothing was written.
-    refused: BTreeSet<u64>,
+    refused: BTreeSet<u32>,
     stamp: u64,
     /// When the server was up, in virtual time; the last one may be open.
     lives: Vec<(u64, u64)>,
@@ -146,11 +152,12 @@ impl Ledger {
             }
         }
         world.note(|| format!("log {log} {lsn}: durable {}", short(record, &events)));
-        self.logs.entry(log).or_default().push(Entry { record: record.clone(), events, stamp, at_ms });
+        self.logs.entry(log).or_default().push(Entry { record: record.clone(), events, stamp, at_ms, trimmed: false });
     }
 
     fn learn_room(&mut self, log: LogId, place: usize, record: &Record, events: &[Event], world: &World) {
         let Some(key) = RoomKey::from_bytes(&record.key.0) else { return };
+        let moderated = (key.app == GATED_APP).then(|| self.newest_endpoint(GATED_APP));
         let truth = self.rooms.entry(key.clone()).or_default();
         truth.places.push((log, place));
         for event in events {
@@ -161,13 +168,15 @@ impl Ledger {
                     if !invariants::dense(top, seq) {
                         return world.violate("dense", format!("{key}: {seq} after {top}"));
                     }
-                    let random = message.draft.msg_id.random.into();
-                    world.check("acked-in-log", !self.refused.contains(&random), || {
+                    if let Some(newest) = &moderated {
+                        gates::durable(world, &key, message, newest.as_ref());
+                    }
+                    world.check("acked-in-log", !self.refused.contains(&attempt_of(&message.draft)), || {
                         format!("{key}: {seq} is in the log although its sender was told that it is not")
                     });
                     if message.draft.dedup {
                         let dedup = (message.draft.from.clone(), message.draft.random);
-                        if let Some(first) = truth.keys.insert(dedup, message.clone()) {
+                        if let Some((first, _)) = truth.keys.insert(dedup, (message.clone(), world.time.now_ms())) {
                             let apart = message.at.0.saturating_sub(first.at.0);
                             world.check("once", apart >= DEDUP_WINDOW_MS, || {
                                 format!("{key}: {seq} repeats {} after {apart} ms", first.seq)
@@ -223,10 +232,27 @@ impl Ledger {
         }
     }
 
-    /// A sender was told that this message was not written.
-    pub(crate) fn refused(&mut self, random: u32) -> bool {
-        self.refused.insert(random.into());
-        !self.rooms.values().flat_map(|room| &room.sent).any(|(_, message)| message.draft.msg_id.random == random)
+    /// A sender was told that this attempt was not written. False if it was.
+    pub(crate) fn refused(&mut self, attempt: u32) -> bool {
+        self.refused.insert(attempt);
+        !self.is_attempt_written(attempt)
+    }
+
+    pub(crate) fn is_attempt_written(&self, attempt: u32) -> bool {
+        let sent = self.rooms.values().flat_map(|room| &room.sent);
+        sent.into_iter().any(|(_, message)| attempt_of(&message.draft) == attempt)
+    }
+
+    /// Retention dropped everything before `up_to`: the positions that went.
+    pub(crate) fn trim(&mut self, log: LogId, up_to: Lsn) -> BTreeSet<Lsn> {
+        let entries = self.logs.get_mut(&log).into_iter().flatten();
+        let going = entries.filter(|entry| entry.record.lsn < up_to && !entry.trimmed);
+        going
+            .map(|entry| {
+                entry.trimmed = true;
+                entry.record.lsn
+            })
+            .collect()
     }
 
     pub(crate) fn rows_lost(&mut self, now_ms: u64) {
@@ -244,6 +270,24 @@ impl Ledger {
     #[must_use]
     pub(crate) fn at(&self, log: LogId, place: usize) -> Option<&Entry> {
         self.logs.get(&log)?.get(place)
+    }
+
+    /// Whether any record of this room is gone.
+    pub(crate) fn is_trimmed_in(&self, room: &RoomKey) -> bool {
+        let places = self.rooms.get(room).map(|truth| truth.places.as_slice()).unwrap_or_default();
+        places.iter().any(|(log, place)| self.at(*log, *place).is_some_and(|entry| entry.trimmed))
+    }
+
+    /// The newest version of an app's only endpoint, unless it is deleted.
+    pub(crate) fn newest_endpoint(&self, app: AppId) -> Option<Arc<Endpoint>> {
+        let known = self.endpoints.iter().find(|known| known.name.app == app && !known.deleted)?;
+        known.versions.last().map(|version| Arc::clone(&version.endpoint))
+    }
+
+    /// When the message that this one repeats became durable, in virtual time.
+    pub(crate) fn repeated_since(&self, room: &RoomKey, from: &UserId, random: u32) -> Option<u64> {
+        let truth = self.rooms.get(room).filter(|truth| truth.room.exists() && !self.clock_steps)?;
+        truth.keys.get(&(from.clone(), random)).map(|(_, at_ms)| *at_ms)
     }
 
     /// The message that a receipt speaks of.
@@ -288,7 +332,10 @@ impl Ledger {
         let mut oldest = newest(&|version| version.since < sent_at).min(told.unwrap_or(0));
         let mut last = newest(&|version| version.since <= sent_at).max(newest(&|version| version.stamp <= entry.stamp));
         if self.clock_steps {
-            let judged_by = if entry.at_ms <= self.rows_lost_at { u64::MAX } else { self.judged_by(entry.at_ms) };
+            // One made anew when the clock was set back may begin long before its creation.
+            let reborn = self.endpoints.iter().filter(|other| other.name == known.name).count() > 1;
+            let judged_by = if reborn { u64::MAX } else { self.judged_by(entry.at_ms) };
+            let judged_by = if entry.at_ms <= self.rows_lost_at { u64::MAX } else { judged_by };
             (oldest, last) = (0, last.max(newest(&|version| version.at_ms <= judged_by)));
         }
         let from_start = match first.endpoint.start {

@@ -4,25 +4,30 @@
 //! unknown, endpoints die, hang, answer late or wrongly, are moved, paused and deleted, the clock steps. Then everything
 //! is healed, and all that is owed must be paid. See README.md for what is checked.
 
+mod coverage;
 mod dice;
 mod scenario;
 mod world;
 
+mod door;
 mod endpoints;
 mod store;
 
 mod ledger;
 
 mod auditor;
+mod gates;
 mod oracle;
+mod readers;
 mod ticks;
 
 mod people;
 
 mod life;
+mod rival;
 mod run;
 
-pub use auditor::Stats;
+pub use coverage::{Coverage, MUST_HAPPEN};
 pub use run::{Options, Outcome, run, run_many};
 pub use scenario::Scenario;
 pub use world::Violation;

@@ -1,24 +1,25 @@
 //! One life of the server: from its start to its crash.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use prometheus_client::registry::Registry;
-use roomhook_hooks::{Hooks, engine::Mode};
-use roomhook_log::{Log, LogId, LogRead, Lsn, MemoryLog, Rows};
-use roomhook_shard::{Clock, Shards};
-use tokio::{
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use roomhook_edge::{Entropy, publish::Publisher};
+use roomhook_hooks::{Hooks, engine::Mode, gate::Gate};
+use roomhook_log::{Log, LogId, LogRead, MemoryLog, Rows};
+use roomhook_protocol::message::Limits;
+use roomhook_shard::Shards;
+use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
+    door,
     endpoints::SimTransport,
-    oracle,
+    gates, oracle,
     people::{Doors, People},
+    readers,
+    rival::Rival,
     store::Store,
     ticks::{self, TICK_MS},
     world::World,
@@ -31,6 +32,10 @@ const NOT_READY_MS: u64 = 5_000;
 /// Within this much virtual time after the healing all must be paid: the longest `Retry-After` is an hour, and that is what
 /// a restart waits for at most if the clock was set back.
 const PAID_WITHIN_MS: u64 = 7_200_000;
+/// How long a door waits for a shard.
+const BACKEND_TIMEOUT: Duration = Duration::from_secs(3);
+/// Rooms with a client in them.
+const VISITED_ROOMS: usize = 4;
 /// Every so many looks is a thorough one.
 const DEEP_EVERY: u64 = 20;
 
@@ -54,6 +59,8 @@ pub(crate) fn live(world: &Arc<World>, people: &mut People, log: MemoryLog, phas
     runtime.block_on(async {
         world.time.begin_life(world.act_dice.millis(1..=5_000));
         world.disturb(START_MS);
+        gates::clear_for_new_life(world);
+        world.auditor.lock().changes_under_way = 0;
         world.note(|| format!("a life begins: {phase:?}"));
         tokio::select! {
             biased;
@@ -65,23 +72,19 @@ pub(crate) fn live(world: &Arc<World>, people: &mut People, log: MemoryLog, phas
     // All that still runs ends where it waits.
     drop(runtime);
     world.auditor.lock().handle = None;
-    world.auditor.lock().stats.crashes += u64::from(world.fuse.is_blown());
     world.ledger.lock().life_ends(world.time.last_ms());
     let power_loss = world.act_dice.chance(world.scenario.power_loss);
     if power_loss {
+        world.count("end: power loss");
+        world.count_many("rows: lost with the power", u64::from(world.retention.lock().power_fails()));
         world.ledger.lock().rows_lost(world.time.last_ms());
     }
     world.note(|| format!("a life ends, power loss: {power_loss}"));
     Ok(if power_loss { left.power_loss() } else { left.restart() })
 }
 
-async fn start(world: &Arc<World>, log: MemoryLog) -> Option<(Shards, Hooks)> {
-    let store = Arc::new(Store::new(log, Arc::clone(world)));
-    let (mut metrics, scenario) = (Registry::default(), &world.scenario);
-    let clock: Clock = {
-        let world = Arc::clone(world);
-        Arc::new(move || world.time.unix())
-    };
+async fn start(world: &Arc<World>, store: Arc<Store>) -> Option<(Shards, Hooks, Publisher)> {
+    let (mut metrics, scenario, clock) = (Registry::default(), &world.scenario, world.clock());
     let as_log: Arc<dyn Log> = store.clone();
     let shards =
         roomhook_shard::start(as_log, scenario.shards, scenario.shard.clone(), clock.clone(), &mut metrics).await;
@@ -89,6 +92,7 @@ async fn start(world: &Arc<World>, log: MemoryLog) -> Option<(Shards, Hooks)> {
         Ok(shards) => shards,
         Err(error) => {
             world.note(|| format!("the server cannot start: {error:?}"));
+            world.count("end: could not start");
             world.check("start", world.is_rough(), || format!("{error:?}"));
             return None;
         }
@@ -101,23 +105,48 @@ async fn start(world: &Arc<World>, log: MemoryLog) -> Option<(Shards, Hooks)> {
         scenario.shards,
         shards.directory.endpoints(),
         scenario.hooks.clone(),
-        clock,
+        clock.clone(),
         &mut metrics,
     );
-    Some((shards, hooks))
+    let transport = Arc::new(SimTransport(Arc::clone(world)));
+    let endpoints = shards.directory.endpoints();
+    let gate = Gate::over(transport, endpoints, scenario.hooks.clone(), scenario.gate.clone(), clock, &mut metrics);
+    let publisher = Publisher::new(
+        shards.router.clone(),
+        shards.directory.clone(),
+        Some(Arc::new(door::Gate(gate))),
+        Limits::default(),
+        Entropy::new({
+            let world = Arc::clone(world);
+            move || world.act_dice.number()
+        }),
+        BACKEND_TIMEOUT,
+    );
+    Some((shards, hooks, publisher))
 }
 
 async fn inside(world: &Arc<World>, people: &mut People, log: MemoryLog, phase: Phase) {
-    let Some((shards, hooks)) = start(world, log).await else { return };
+    let store = Store::new(log, Arc::clone(world));
+    let Some((shards, hooks, publisher)) = start(world, Arc::new(store.clone())).await else { return };
+    world.starting.store(false, Relaxed);
     world.ledger.lock().life_begins(world.time.now_ms());
     world.auditor.lock().handle = Some(hooks.handle.clone());
-    let doors =
-        Doors { router: shards.router.clone(), directory: shards.directory.clone(), handle: hooks.handle.clone() };
+    let doors = Doors {
+        router: shards.router.clone(),
+        directory: shards.directory.clone(),
+        handle: hooks.handle.clone(),
+        publisher,
+        store,
+        rival: Rival::default(),
+    };
     oracle::same_endpoints(world, &doors.directory);
     oracle::same_fold(world, &doors.router, &people.rooms).await;
     let mut tasks = JoinSet::new();
     for shard in 0..world.scenario.shards {
-        tasks.spawn(follow(Arc::clone(world), doors.clone(), LogId(shard)));
+        tasks.spawn(readers::follow(Arc::clone(world), doors.clone(), LogId(shard)));
+    }
+    for room in people.rooms.iter().take(VISITED_ROOMS) {
+        tasks.spawn(readers::visit(Arc::clone(world), doors.clone(), room.clone()));
     }
     tasks.spawn(tick(Arc::clone(world), doors.clone()));
     people.set_up(&doors, &mut tasks);
@@ -125,8 +154,10 @@ async fn inside(world: &Arc<World>, people: &mut People, log: MemoryLog, phase: 
         Phase::Safety { .. } => {
             break_things(world, people, &doors, &mut tasks).await;
             // What a restart would cure must heal without one too.
-            if world.act_dice.chance(500) && doors.router.is_ready() && world.violation().is_none() {
+            let can_heal = doors.router.is_ready() && !doors.rival.is_called();
+            if world.act_dice.chance(500) && can_heal && world.violation().is_none() {
                 world.heal();
+                world.count("end: healed without a restart");
                 people.set_up(&doors, &mut tasks);
                 settle(world, people, &doors, &mut tasks).await;
                 world.rough.store(true, Relaxed);
@@ -136,6 +167,7 @@ async fn inside(world: &Arc<World>, people: &mut People, log: MemoryLog, phase: 
     }
     if world.act_dice.chance(500) {
         world.note(|| "shutdown".to_owned());
+        world.count("end: shutdown");
         hooks.shutdown(Duration::from_secs(5)).await;
         shards.shutdown().await;
     }
@@ -156,6 +188,7 @@ async fn break_things(world: &World, people: &mut People, doors: &Doors, tasks: 
         if doors.router.is_ready() {
             not_ready_since = None;
         } else if now - since > NOT_READY_MS {
+            world.count("end: restarted because it was not ready");
             return world.note(|| format!("restart: {:?}", doors.router.troubles()));
         }
         if world.violation().is_some() {
@@ -166,7 +199,7 @@ async fn break_things(world: &World, people: &mut People, doors: &Doors, tasks: 
 }
 
 /// The liveness phase: waits until all is paid, and lets somebody retry what is parked.
-async fn settle(world: &World, people: &People, doors: &Doors, tasks: &mut JoinSet<()>) {
+async fn settle(world: &World, people: &mut People, doors: &Doors, tasks: &mut JoinSet<()>) {
     world.net.lock().heal();
     let begun = world.time.now_ms();
     loop {
@@ -177,7 +210,6 @@ async fn settle(world: &World, people: &People, doors: &Doors, tasks: &mut JoinS
         let statuses = doors.handle.status();
         for status in statuses.iter().filter(|status| status.summary.totals.parked > 0) {
             for parked in doors.handle.parked(&status.name, None, usize::MAX).await.unwrap_or_default() {
-                world.auditor.lock().stats.parked += 1;
                 // It may have been retried by somebody else meanwhile.
                 let _ = doors.handle.retry(&status.name, parked.id).await;
             }
@@ -212,22 +244,3 @@ async fn tick(world: Arc<World>, doors: Doors) {
         sleep(Duration::from_millis(TICK_MS)).await;
     }
 }
-
-/// A reader of the tail that goes away now and then and resumes where it was.
-async fn follow(world: Arc<World>, doors: Doors, log: LogId) {
-    let mut next = world.auditor.lock().resume.get(&log).copied().unwrap_or(Lsn::FIRST);
-    loop {
-        let Ok(mut stream) = doors.router.tail().read(log, next) else { return };
-        for _ in 0..world.act_dice.from(1..=20) {
-            match timeout(Duration::from_secs(60), stream.next_batch()).await {
-                Ok(Ok(batch)) => next = crate::auditor::read(&world, log, next, &batch),
-                Ok(Err(_)) => sleep(Duration::from_millis(100)).await,
-                Err(_) => break,
-            }
-            world.auditor.lock().resume.insert(log, next);
-        }
-    }
-}
-
-/// Where readers of the tail are.
-pub(crate) type Resume = BTreeMap<LogId, Lsn>;

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Parser;
-use roomhook_sim::{Options, Outcome, Scenario, Stats, run_many};
+use roomhook_sim::{Coverage, Options, Outcome, Scenario, run_many};
 
 /// Simulates the server from seeds and checks its invariants.
 #[derive(Debug, Parser)]
@@ -32,6 +32,9 @@ struct Args {
     /// Go on after a violation.
     #[arg(long)]
     keep_going: bool,
+    /// Tell how often everything happened that can, and fail if something never did.
+    #[arg(long)]
+    coverage: bool,
     /// Print what happens, line by line.
     #[arg(long)]
     verbose: bool,
@@ -42,7 +45,7 @@ struct Seen {
     runs: u64,
     failed: u64,
     steps: u64,
-    stats: Stats,
+    coverage: Coverage,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -66,16 +69,21 @@ fn main() -> anyhow::Result<ExitCode> {
         run_many((first..first + count).take_while(|_| !stop()), threads, options, report);
     }
     let seen = seen.into_inner().ok().context("a run panicked outside of the simulation")?;
-    let Seen { runs, failed, steps, stats } = seen;
-    writeln!(stdout(), "{runs} runs, {failed} failed, {steps} steps, {:.1?}: {stats:?}", began.elapsed())?;
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let Seen { runs, failed, steps, coverage } = seen;
+    if args.coverage {
+        write!(stdout(), "{coverage}")?;
+    }
+    let never = if args.coverage { coverage.missing() } else { Vec::new() };
+    never.iter().try_for_each(|what| writeln!(stdout(), "never happened: {what}"))?;
+    writeln!(stdout(), "{runs} runs, {failed} failed, {steps} steps, {:.1?}", began.elapsed())?;
+    Ok(if failed == 0 && never.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn tell(seen: &Mutex<Seen>, args: &Args, outcome: Outcome) {
     let Ok(mut seen) = seen.lock() else { return };
     seen.runs += 1;
     seen.steps += outcome.steps;
-    seen.stats.add(&outcome.stats);
+    seen.coverage.add(&outcome.coverage);
     let mut out = stdout().lock();
     // Whoever closed our output needs no more of it.
     for line in outcome.trace {

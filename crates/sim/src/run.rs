@@ -12,7 +12,7 @@ use std::{
 use roomhook_log::MemoryLog;
 
 use crate::{
-    auditor::Stats,
+    coverage::Coverage,
     life::{Phase, live},
     oracle,
     people::People,
@@ -34,7 +34,8 @@ pub struct Options {
 pub struct Outcome {
     pub seed: u64,
     pub violation: Option<Violation>,
-    pub stats: Stats,
+    /// What happened, and how often.
+    pub coverage: Coverage,
     /// The same in every run of the seed.
     pub hash: u64,
     /// Steps of the whole run.
@@ -74,11 +75,10 @@ pub fn run(seed: u64, options: Options) -> Outcome {
     } else if let Ok(Err(error)) = ended {
         world.violate("start", format!("{error:#}"));
     }
-    let stats = world.auditor.lock().stats;
     Outcome {
         seed,
         violation: world.violation(),
-        stats,
+        coverage: world.coverage(),
         hash: world.trace_hash(),
         steps: world.fuse.steps(),
         trace: world.take_trace(),

@@ -5,10 +5,11 @@ use std::{num::NonZeroUsize, time::Duration};
 use roomhook_hooks::{
     Config as HooksConfig,
     engine::Limits,
+    gate::Config as GateConfig,
     retry::{GiveUp, RetryPolicy},
 };
 use roomhook_log::TailLimits;
-use roomhook_room::{Facts, Order};
+use roomhook_room::{Facts, GateFailure, Order};
 use roomhook_shard::Config as ShardConfig;
 
 use crate::dice::Dice;
@@ -30,6 +31,7 @@ pub struct Scenario {
     pub(crate) append_is_slow: u64,
     /// Of failing appends: those after which only a restart helps.
     pub(crate) append_kills: u64,
+    pub(crate) claim_fails: u64,
     pub(crate) put_fails: u64,
     pub(crate) read_fails: u64,
     pub(crate) power_loss: u64,
@@ -37,11 +39,22 @@ pub struct Scenario {
     pub(crate) mood_swings: u64,
     pub(crate) endpoint_changes: u64,
     pub(crate) room_changes: u64,
+    /// Somebody looks after what is parked or paused.
+    pub(crate) operators: u64,
+    /// Retention drops records.
+    pub(crate) trims: u64,
+    /// Another process claims all logs, while this one goes on.
+    pub(crate) rivals: u64,
+    /// Of messages: those to an app with a before-send gate.
+    pub(crate) gated: u64,
+    /// Of the answers of a moderator: those that are not "allow".
+    pub(crate) objections: u64,
     pub(crate) repeats: u64,
     pub(crate) poison: u64,
     pub(crate) tail: TailLimits,
     pub(crate) shard: ShardConfig,
     pub(crate) hooks: HooksConfig,
+    pub(crate) gate: GateConfig,
 }
 
 impl Scenario {
@@ -60,6 +73,7 @@ impl Scenario {
             append_fails: rough(5, 200),
             append_is_slow: rough(5, 100),
             append_kills: rough(10, 200),
+            claim_fails: rough(20, 200),
             put_fails: rough(5, 200),
             read_fails: rough(1, 30),
             power_loss: dice.pick(&[0, 300, 1_000]),
@@ -67,12 +81,23 @@ impl Scenario {
             mood_swings: rough(20, 150),
             endpoint_changes: rough(20, 120),
             room_changes: rough(5, 60),
+            operators: dice.pick(&[20, 100]),
+            trims: rough(20, 300),
+            rivals: rough(1, 30),
+            gated: rough(200, 700),
+            objections: rough(50, 700),
             repeats: rough(50, 300),
             poison: rough(5, 100),
             tail: TailLimits { bytes_max: 1 << 20, records_max: dice.pick(&[1, 8, 10_000]) },
             shard: shard(&dice),
             hooks: hooks(&dice),
+            gate: gate(&dice),
         }
+    }
+
+    /// Whether nothing but a slow or failing moderator makes messages of the gate wait.
+    pub(crate) fn is_gate_roomy(&self) -> bool {
+        self.gate.waiting_max >= 1_000 && self.gate.concurrency.get() >= 64
     }
 }
 
@@ -84,6 +109,7 @@ fn shard(dice: &Dice) -> ShardConfig {
         replay_records_max: dice.pick(&[2, 10, 50_000]),
         snapshot_bytes_max: dice.pick(&[100, 256 << 10]),
         rooms_cached_max: dice.pick(&[1, 3, 20_000]),
+        trim_step: dice.pick(&[1, 5, 4_096]),
         facts: Facts { room_messages_per_s: dice.pick(&[0, 0, 0, 40, 5]) },
         ..ShardConfig::default()
     }
@@ -112,5 +138,19 @@ fn hooks(dice: &Dice) -> HooksConfig {
         },
         jitter_seed: dice.number(),
         ..HooksConfig::default()
+    }
+}
+
+fn gate(dice: &Dice) -> GateConfig {
+    GateConfig {
+        timeout: Duration::from_secs(2),
+        wait_max: Duration::from_secs(1),
+        concurrency: NonZeroUsize::new(dice.pick(&[1, 4, 64])).unwrap_or(NonZeroUsize::MIN),
+        waiting_max: dice.pick(&[3, 4_096]),
+        sender_waiting_max: dice.pick(&[2, 128]),
+        errands_max: dice.pick(&[1, 1_024]),
+        failure: dice.pick(&[GateFailure::Pass, GateFailure::Drop]),
+        shadow: dice.chance(200),
+        ..GateConfig::default()
     }
 }

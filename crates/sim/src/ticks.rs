@@ -1,6 +1,9 @@
 //! What must hold at any moment, looked at again and again.
 
-use roomhook_hooks::Status;
+use roomhook_hooks::{
+    Status,
+    engine::{Mode, Totals},
+};
 
 use crate::{auditor, people::Doors, world::World};
 
@@ -15,6 +18,7 @@ pub(crate) fn check(world: &World, doors: &Doors, deep: bool) {
     for status in doors.handle.status() {
         owed_paid(world, &status);
         bounded(world, &status);
+        count(world, &status);
         if deep {
             not_too_much(world, &status);
         }
@@ -43,11 +47,31 @@ fn bounded(world: &World, status: &Status) {
 
 /// `owed-paid`: nothing is counted that nobody is owed.
 fn not_too_much(world: &World, status: &Status) {
-    let Some(endpoint) = auditor::current(world, &status.name) else { return };
+    // A supervisor that waits for the store may still run a namesake that is deleted.
+    let Some(endpoint) = auditor::current(world, &status.name).filter(|_| !world.is_disturbed()) else { return };
     let ledger = world.ledger.lock();
     let Some(known) = ledger.endpoints.get(endpoint) else { return };
     let (may, counted) = (ledger.owed_to(known).count() as u64, status.summary.totals.acknowledged);
     world.check("owed-paid", counted <= may, || {
         format!("{}: {counted} acknowledged, at most {may} can be", status.name.id.0)
     });
+}
+
+/// Counts what became of an endpoint since the last look.
+fn count(world: &World, status: &Status) {
+    let summary = &status.summary;
+    let now = (summary.mode, summary.totals);
+    let before = world.auditor.lock().modes.insert(status.name.clone(), now);
+    let (mode, totals) = before.unwrap_or((Mode::Running, Totals::default()));
+    let pauses = |mode: Mode| matches!(mode, Mode::Paused { .. });
+    let gone = |totals: Totals| totals.expired.saturating_sub(totals.skipped);
+    let counts = [
+        ("hooks: an endpoint is paused", u64::from(pauses(now.0) && !pauses(mode))),
+        ("hooks: an endpoint catches up", u64::from(now.0 == Mode::CatchingUp && mode != Mode::CatchingUp)),
+        ("hooks: a window is full", u64::from(summary.open >= world.scenario.hooks.limits.open_max)),
+        ("hooks: a delivery is parked", now.1.parked.saturating_sub(totals.parked)),
+        ("hooks: a delivery is skipped by policy", now.1.skipped.saturating_sub(totals.skipped)),
+        ("hooks: a delivery expires by retention", gone(now.1).saturating_sub(gone(totals))),
+    ];
+    counts.into_iter().for_each(|(what, times)| world.count_many(what, times));
 }

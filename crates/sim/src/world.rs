@@ -10,13 +10,20 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use roomhook_hooks::engine::Mode;
 use roomhook_room::UnixMillis;
+use roomhook_shard::Clock;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::{auditor::Auditor, dice::Dice, endpoints::Net, ledger::Ledger, scenario::Scenario};
+use crate::{
+    auditor::Auditor, coverage::Coverage, dice::Dice, endpoints::Net, gates::Gates, ledger::Ledger, scenario::Scenario,
+    store::Retention,
+};
 
 /// Unix time at which every run begins.
 const BEGIN_MS: u64 = 1_700_000_000_000;
+/// What was done this short a time ago was done just now.
+const JUST_MS: u64 = 20;
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +53,11 @@ pub(crate) struct World {
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) net: Mutex<Net>,
     pub(crate) auditor: Mutex<Auditor>,
+    pub(crate) gates: Mutex<Gates>,
+    pub(crate) retention: Mutex<Retention>,
+    coverage: Mutex<Coverage>,
+    /// The server is still claiming and replaying.
+    pub(crate) starting: AtomicBool,
     /// Until then (virtual milliseconds) delays have an excuse: the store had a fault, the server has just started.
     disturbed_until: AtomicU64,
     violation: Mutex<Option<Violation>>,
@@ -67,6 +79,10 @@ impl World {
             act_dice: Dice::new(seed, 4),
             net: Mutex::default(),
             auditor: Mutex::default(),
+            gates: Mutex::default(),
+            retention: Mutex::default(),
+            coverage: Mutex::default(),
+            starting: AtomicBool::new(false),
             disturbed_until: AtomicU64::new(0),
             violation: Mutex::default(),
             trace: Mutex::new(Trace { hash: 0xcbf2_9ce4_8422_2325, lines: keep_trace.then(Vec::new) }),
@@ -94,8 +110,70 @@ impl World {
         self.disturbed_until.fetch_max(self.time.now_ms() + for_ms, Relaxed);
     }
 
+    /// Whether delays have an excuse now.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.time.now_ms() < self.disturbed_until()
+    }
+
+    /// The clock of the server.
+    pub(crate) fn clock(self: &Arc<Self>) -> Clock {
+        let world = Arc::clone(self);
+        Arc::new(move || world.time.unix())
+    }
+
     pub(crate) fn disturbed_until(&self) -> u64 {
         self.disturbed_until.load(Relaxed)
+    }
+
+    // === counting and telling ===
+
+    pub(crate) fn count(&self, what: &'static str) {
+        self.count_many(what, 1);
+    }
+
+    pub(crate) fn count_many(&self, what: &'static str, times: u64) {
+        self.coverage.lock().count(what, times);
+    }
+
+    pub(crate) fn coverage(&self) -> Coverage {
+        self.coverage.lock().clone()
+    }
+
+    /// One step of the server, where it may die. Does not return if it does.
+    pub(crate) async fn step(&self, doing: &'static str) {
+        if self.fuse.step() {
+            self.count(doing);
+            self.note(|| doing.to_owned());
+            self.crash_in_the_middle();
+        }
+        if self.fuse.is_blown() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Counts what the server is in the middle of.
+    fn crash_in_the_middle(&self) {
+        self.count("end: crash");
+        if self.starting.load(Relaxed) {
+            self.count("crash: while starting");
+        }
+        if self.gates.lock().is_asking() {
+            self.count("crash: while the before-send gate asks");
+        }
+        let auditor = self.auditor.lock();
+        if auditor.changes_under_way > 0 {
+            self.count("crash: change of an endpoint under way");
+        }
+        if auditor.changed_at_ms.is_some_and(|at| self.time.last_ms() <= at + JUST_MS) {
+            self.count("crash: change of an endpoint just made");
+        }
+        let statuses = auditor.handle.as_ref().map(|handle| handle.status()).unwrap_or_default();
+        if statuses.iter().any(|status| matches!(status.summary.mode, Mode::Paused { .. })) {
+            self.count("crash: while endpoints are paused");
+        }
+        if statuses.iter().any(|status| status.summary.set_aside > 0) {
+            self.count("crash: while deliveries are set aside");
+        }
     }
 
     /// Notes a broken promise; the first one counts.
@@ -209,15 +287,14 @@ impl Fuse {
         !self.is_blown() && self.steps() + 1 >= self.blows_at.load(Relaxed)
     }
 
-    /// One step. Does not return if it is the last one.
-    pub(crate) async fn step(&self) {
-        if !self.is_blown() && self.steps.fetch_add(1, Relaxed) + 1 >= self.blows_at.load(Relaxed) {
+    /// One step. True if it is the last one.
+    fn step(&self) -> bool {
+        let blows = !self.is_blown() && self.steps.fetch_add(1, Relaxed) + 1 >= self.blows_at.load(Relaxed);
+        if blows {
             self.blown.store(true, Relaxed);
             self.told.notify_one();
         }
-        if self.is_blown() {
-            std::future::pending::<()>().await;
-        }
+        blows
     }
 
     pub(crate) async fn blown(&self) {

@@ -47,6 +47,7 @@ async fn run<T, F>(
     let mut running = JoinSet::new();
     loop {
         tokio::select! {
+            biased;
             // Both are cancel safe: nothing is taken from the queue or the set by the arm that does not end first.
             Some(_) = running.join_next(), if !running.is_empty() => {}
             errand = waiting.recv(), if running.len() < at_once(&core) => {

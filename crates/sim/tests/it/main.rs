@@ -2,15 +2,15 @@
 
 use std::sync::Mutex;
 
-use roomhook_sim::{Options, Outcome, Stats, run, run_many};
+use roomhook_sim::{Coverage, Options, Outcome, run, run_many};
 
 /// How many seeds an unoptimized build runs.
 const SEEDS: u64 = 1_000;
 
-fn check_all(seeds: impl Iterator<Item = u64> + Send) -> Stats {
-    let (broken, stats) = (Mutex::new(Vec::new()), Mutex::new(Stats::default()));
+fn check_all(seeds: impl Iterator<Item = u64> + Send) -> Coverage {
+    let (broken, coverage) = (Mutex::new(Vec::new()), Mutex::new(Coverage::default()));
     run_many(seeds, 2, Options::default(), |outcome: Outcome| {
-        stats.lock().unwrap().add(&outcome.stats);
+        coverage.lock().unwrap().add(&outcome.coverage);
         if let Some(violation) = outcome.violation {
             broken
                 .lock()
@@ -20,15 +20,14 @@ fn check_all(seeds: impl Iterator<Item = u64> + Send) -> Stats {
     });
     let broken = broken.into_inner().unwrap();
     assert!(broken.is_empty(), "{}", broken.join("\n"));
-    stats.into_inner().unwrap()
+    coverage.into_inner().unwrap()
 }
 
 #[test]
 fn all_invariants_hold_in_every_seed() {
-    let stats = check_all(1..=SEEDS);
-    // A simulation in which nothing happens proves nothing.
-    assert!(stats.receipts > SEEDS && stats.arrivals > SEEDS && stats.repeats > 100, "{stats:?}");
-    assert!(stats.crashes > SEEDS / 2 && stats.unknown > 0 && stats.set_aside > 0 && stats.parked > 0, "{stats:?}");
+    let coverage = check_all(1..=SEEDS);
+    // A simulation in which something never happens proves nothing about it.
+    assert!(coverage.missing().is_empty(), "never happened: {:?}\n{coverage}", coverage.missing());
 }
 
 #[test]
@@ -41,7 +40,7 @@ fn a_crash_at_any_step_breaks_nothing() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    for seed in 1..=30 {
+    for seed in 1..=200 {
         let (one, two) = (run(seed, Options::default()), run(seed, Options::default()));
         assert_eq!((one.hash, one.steps), (two.hash, two.steps), "seed {seed}");
     }

@@ -1,0 +1,126 @@
+//! Senders: most go straight to the owner of their room, those of the moderated app through the door with the gate.
+
+use std::{net::Ipv4Addr, sync::Arc};
+
+use roomhook_edge::{
+    apps::App,
+    publish::{Outgoing, PublishError, Published, Says},
+};
+use roomhook_room::{Command, Draft, EndpointId, MsgId, Origin, Platform, Priority, Receipt, Reject, RoomKey};
+use roomhook_shard::ExecuteError;
+use tokio::task::JoinSet;
+
+use super::{Doors, People, user};
+use crate::{
+    auditor::{self, attempt_of},
+    dice::Dice,
+    endpoints::POISON,
+    gates::{self, GATED_APP},
+    world::World,
+};
+
+pub(super) const NAMES: [&str; 3] = ["ann", "bob", "cleo"];
+/// The newest messages, of which some are sent again.
+const REPEATABLE: usize = 20;
+
+impl People {
+    pub(super) fn send(&mut self, doors: &Doors, tasks: &mut JoinSet<()>) {
+        let (world, dice) = (Arc::clone(&self.world), &self.world.act_dice);
+        self.messages += 1;
+        let number = self.messages;
+        let repeated = dice.chance(world.scenario.repeats).then(|| {
+            let newest = self.sent.len().min(REPEATABLE);
+            (newest > 0)
+                .then(|| self.sent[self.sent.len() - newest + dice.index(newest)].clone())
+                .filter(|(_, draft)| draft.dedup)
+        });
+        let (room, mut draft) = match repeated.flatten() {
+            Some(again) => again,
+            None => (self.choose_room(), draft(dice, number, world.scenario.poison)),
+        };
+        // What tells this attempt from others of the same message.
+        draft.custom_data = format!("\"{number}\"").into();
+        draft.msg_id = MsgId { account: 7, secs: world.time.unix().secs(), random: number };
+        self.sent.push((room.clone(), draft.clone()));
+        if room.app == GATED_APP {
+            tasks.spawn(publish(world, doors.clone(), room, draft));
+        } else {
+            tasks.spawn(execute(world, doors.clone(), room, draft));
+        }
+    }
+
+    fn choose_room(&self) -> RoomKey {
+        let dice = &self.world.act_dice;
+        let gated = dice.chance(self.world.scenario.gated);
+        let of_kind: Vec<&RoomKey> = self.rooms.iter().filter(|room| (room.app == GATED_APP) == gated).collect();
+        let choice = if of_kind.is_empty() { self.rooms.iter().collect() } else { of_kind };
+        choice[dice.index(choice.len())].clone()
+    }
+}
+
+/// Straight to the owner, or to one who says that it is.
+async fn execute(world: Arc<World>, doors: Doors, room: RoomKey, draft: Draft) {
+    let asked = world.time.now_ms();
+    let rival = doors.rival.router().filter(|_| world.act_dice.chance(500));
+    let router = match rival {
+        Some(rival) => {
+            world.count("rival: sends a message");
+            rival
+        }
+        None => doors.router,
+    };
+    let answer = router.execute(room.clone(), Command::Send(draft.clone())).await;
+    auditor::answered(&world, &room, &draft, asked, auditor::APART_MS, &answer);
+}
+
+/// Through the door of the moderated app.
+async fn publish(world: Arc<World>, doors: Doors, room: RoomKey, draft: Draft) {
+    let (asked, number) = (world.time.now_ms(), attempt_of(&draft));
+    let known = doors.directory.endpoint(GATED_APP, &EndpointId(EndpointId::DEFAULT.to_owned()));
+    gates::begins(&world, &draft, known);
+    let app = App { id: GATED_APP, key: "key".into(), admins: [user("admin")].into(), disabled: false };
+    let raw = String::from_utf8_lossy(&draft.body).into_owned();
+    let outgoing = Outgoing {
+        room: room.room.clone(),
+        from: draft.from.clone(),
+        operator: draft.operator.clone(),
+        origin: draft.origin,
+        random: draft.dedup.then_some(draft.random),
+        priority: draft.priority,
+        says: Says::Body { raw: &raw, custom_data: &number.to_string() },
+        forbid_before_hook: false,
+        forbid_after_hook: draft.forbid_after_hook,
+    };
+    let result = doors.publisher.send(&app, outgoing, world.time.unix()).await;
+    gates::ended(&world, number, &result);
+    world.note(|| format!("{room} {number} through the gate: {result:?}"));
+    let answer = match result {
+        Ok(Published::Answered(receipt)) => Ok(receipt),
+        // Told that it was sent, and in no log: as one that the room dropped.
+        Ok(Published::Discarded { at }) => Ok(Receipt::Dropped { at }),
+        Err(PublishError::Engine(error)) => Err(error),
+        Err(PublishError::Late) => Err(ExecuteError::Unknown("late".to_owned())),
+        Err(PublishError::Refused { .. } | PublishError::Message(_) | PublishError::SenderMissing) => {
+            Err(ExecuteError::Rejected(Reject::MessagesDisabled))
+        }
+    };
+    auditor::answered(&world, &room, &draft, asked, gates::answer_within_ms(&world), &answer);
+}
+
+fn draft(dice: &Dice, number: u32, poison: u64) -> Draft {
+    let from = user(dice.pick(&NAMES));
+    let word = if dice.chance(poison) { POISON } else { "hello" };
+    let body = format!(r#"[{{"MsgType":"TIMTextElem","MsgContent":{{"Text":"{word} {number}"}}}}]"#);
+    Draft {
+        operator: from.clone(),
+        from,
+        origin: Origin { platform: Platform::Web, client_ip: Ipv4Addr::LOCALHOST.into() },
+        random: number,
+        dedup: dice.chance(900),
+        msg_id: MsgId { account: 0, secs: 0, random: 0 },
+        priority: dice.pick(&[Priority::Low, Priority::Normal, Priority::High]),
+        body: body.into(),
+        custom_data: r#""""#.into(),
+        forbid_after_hook: dice.chance(50),
+    }
+}
