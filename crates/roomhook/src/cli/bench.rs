@@ -12,6 +12,7 @@ mod hook_receiver;
 pub(crate) mod load;
 mod metrics;
 mod neighbours;
+mod pace;
 pub(crate) mod process;
 mod raw;
 mod readers;

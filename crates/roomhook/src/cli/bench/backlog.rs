@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use super::{
     hook_receiver::HookReceiver,
     metrics::Metrics,
+    pace::{Began, Pace},
     process::{Memory, Probe, peak_rss_mb},
     sending::{HeldBack, Measured, Plan, measured, new_rooms},
     stats::{Latencies, Report, rounded},
@@ -69,7 +70,9 @@ pub(super) async fn run(args: &Args, subject: &mut Subject, receiver: &mut HookR
     report.field("rss_mb_peak_backlog_small", small.memory.peak_mb.map(rounded));
     report.field("rss_mb_peak_backlog", whole.memory.peak_mb.map(rounded));
     report.field("rss_mb_peak_catch_up", caught_up.as_ref().and_then(|caught_up| caught_up.peak_mb.map(rounded)));
-    report.field("catch_up_per_s", caught_up.as_ref().map(|caught_up| rounded(caught_up.per_s)));
+    let pace = caught_up.as_ref().map(|caught_up| caught_up.pace);
+    report.field("catch_up_per_s", pace.map(|pace| rounded(pace.per_s)));
+    report.field("catch_up_cpu_s_per_10k", pace.and_then(|pace| pace.cpu_s_per_10k).map(rounded));
     let catch_up_mb = caught_up.as_ref().and_then(|caught_up| caught_up.peak_mb);
     let peaks = [small.memory.peak_mb, whole.memory.peak_mb, catch_up_mb];
     let peak_mb = peaks.into_iter().flatten().fold(0.0, f64::max);
@@ -144,7 +147,7 @@ async fn watched(subject: &Subject, work: impl Future<Output = anyhow::Result<()
 
 /// How catching up went.
 pub(super) struct CaughtUp {
-    pub(super) per_s: f64,
+    pub(super) pace: Pace,
     peak_mb: Option<f64>,
 }
 
@@ -152,7 +155,7 @@ pub(super) struct CaughtUp {
 async fn catch_up(args: &Args, subject: &Subject, receiver: &mut HookReceiver, due: u64) -> anyhow::Result<CaughtUp> {
     let before = receiver.count().await?;
     receiver.ask::<()>("back").await?;
-    let mut per_s = 0.0;
+    let mut pace = None;
     let arriving = async {
         let waited = Instant::now();
         let first = loop {
@@ -163,13 +166,13 @@ async fn catch_up(args: &Args, subject: &Subject, receiver: &mut HookReceiver, d
             anyhow::ensure!(waited.elapsed() < STALL, "no webhook came after the receiver was back");
             tokio::time::sleep(Duration::from_millis(1)).await;
         };
-        let began = Instant::now();
+        let began = Began::now(subject.probe);
         all_arrived(receiver, before + due).await?;
-        per_s = (before + due - first) as f64 / began.elapsed().as_secs_f64().max(1e-6);
+        pace = Some(began.done(before + due - first));
         Ok(())
     };
     let peak_mb = watched(subject, arriving).await.with_context(|| format!("catch up with {}", args.backlog))?;
-    Ok(CaughtUp { per_s, peak_mb })
+    Ok(CaughtUp { pace: pace.context("catching up was not measured")?, peak_mb })
 }
 
 /// Lets a backlog pile up while the receiver refuses everything, and catches up with it.

@@ -12,6 +12,11 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::JoinSet};
 
+use super::{
+    pace::{Began, Pace},
+    process::Probe,
+};
+
 /// What to post, where, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
@@ -23,11 +28,11 @@ pub(super) struct Load {
     pub(super) seconds: u32,
 }
 
-/// Requests per second of hyper's HTTP/1.1 connections. The first half second is not counted.
+/// Requests of hyper's HTTP/1.1 connections per second, and what they cost this process. The first half second is not counted.
 ///
 /// # Errors
 /// When the receiver is away or answers with anything but 200.
-pub(super) async fn rate(load: Load) -> anyhow::Result<f64> {
+pub(super) async fn rate(load: Load) -> anyhow::Result<Pace> {
     let Load { addr, connections, size, seconds } = load;
     let body = format!(
         r#"{{"CallbackCommand":"Group.CallbackAfterSendMsg","GroupId":"bench-000000-00000","Type":"Live","From_Account":"bench-00","Operator_Account":"administrator","Random":1000000001,"MsgId":"144115188075855873-1767225600-1000000001","MsgSeq":1000,"MsgTime":1767225600,"CloudCustomData":"","MsgBody":[{{"MsgType":"TIMTextElem","MsgContent":{{"Text":"{}"}}}}],"EventTime":1767225600123}}"#,
@@ -63,9 +68,11 @@ pub(super) async fn rate(load: Load) -> anyhow::Result<f64> {
             }
         });
     }
+    tokio::time::sleep_until(from.into()).await;
+    let began = Began::now(Some(Probe { pid: std::process::id() }));
     let mut total = 0;
     while let Some(ended) = tasks.join_next().await {
         total += ended.context("a client failed")??;
     }
-    Ok(total as f64 / f64::from(seconds))
+    Ok(began.done(total))
 }

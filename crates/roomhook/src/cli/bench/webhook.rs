@@ -100,7 +100,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let catch_up = match args.backlog {
         0 => None,
-        _ => Some(backlog::outage(&args, &subject, &mut receiver).await?.per_s),
+        _ => Some(backlog::outage(&args, &subject, &mut receiver).await?.pace),
     };
     subject.stop().await?;
     let client = match args.no_client {
@@ -127,9 +127,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     report.field("backlog", args.backlog);
     report.field("deliveries_per_s", rounded(first.deliveries_per_s));
     report.field("cpu_s_per_10k", first.cpu_s_per_10k.map(rounded));
-    report.field("catch_up_per_s", catch_up.map(rounded));
-    report.field("client_only_per_s", client.map(rounded));
-    report.field("ratio_to_client", client.map(|client| rounded(first.deliveries_per_s / client.max(1.0))));
+    report.field("catch_up_per_s", catch_up.map(|pace| rounded(pace.per_s)));
+    report.field("catch_up_cpu_s_per_10k", catch_up.and_then(|pace| pace.cpu_s_per_10k).map(rounded));
+    report.field("client_only_per_s", client.map(|pace| rounded(pace.per_s)));
+    report.field("client_only_cpu_s_per_10k", client.and_then(|pace| pace.cpu_s_per_10k).map(rounded));
+    let ratio = |per_s: f64| client.map(|client| rounded(per_s / client.per_s.max(1.0)));
+    report.field("ratio_to_client", ratio(first.deliveries_per_s));
+    report.field("catch_up_ratio_to_client", catch_up.and_then(|pace| ratio(pace.per_s)));
     report.field("latency_at_per_s", rounded(latency.deliveries_per_s));
     let memory = first.sent.start_mb.zip(first.sent.peak_mb);
     let memory = memory.map(|(start_mb, peak_mb)| Memory { start_mb, peak_mb });
