@@ -111,7 +111,7 @@ async fn keep(shared: Arc<Shared>) {
         }
         let idle = shared.idle_senders.load(Ordering::Acquire);
         for _ in 0..ready.min(idle) {
-            shared.work.notify_one();
+            shared.work.notify_last();
         }
         let wanted = (busy + ready).min(shared.settings.load().policy.concurrency.max(1));
         while senders.len() < wanted {

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod retry;
 pub mod rows;
 
+mod alarm;
 mod bodies;
 mod contents;
 pub mod settings;

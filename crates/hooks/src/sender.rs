@@ -3,8 +3,10 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use roomhook_log::{LogId, ReadError};
+use tokio::time::Instant;
 
 use crate::{
+    alarm::Alarm,
     engine::{Content, DeliveryId, Job},
     http::{Channel, Report, SendError},
     plan,
@@ -16,6 +18,7 @@ use crate::{
 /// (aborted, or by a panic), the delivery goes back to the engine.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut channel = shared.world.transport.channel();
+    let mut alarm = Alarm::default();
     let mut next = shared.next_job();
     loop {
         match next.take() {
@@ -28,7 +31,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 next = shared.settle(&job, &outcome);
             }
             None if shared.is_stopping() => return,
-            None => match wait(&shared, channel.as_mut()).await {
+            None => match wait(&shared, channel.as_mut(), &mut alarm).await {
                 Waited::Woken(job) => next = job.map(|job| *job),
                 Waited::TooLong => return,
             },
@@ -56,7 +59,7 @@ enum Waited {
 }
 
 /// Waits for work, keeping an eye on the idle connection.
-async fn wait(shared: &Shared, channel: &mut dyn Channel) -> Waited {
+async fn wait(shared: &Shared, channel: &mut dyn Channel, alarm: &mut Alarm) -> Waited {
     let mut notified = std::pin::pin!(shared.work.notified());
     // Listening before looking once more, so that no wake-up falls between the two.
     notified.as_mut().enable();
@@ -68,7 +71,7 @@ async fn wait(shared: &Shared, channel: &mut dyn Channel) -> Waited {
             biased;
             () = notified => Waited::Woken(None),
             () = channel.closed() => Waited::Woken(None),
-            () = tokio::time::sleep(shared.world.config.idle) => Waited::TooLong,
+            () = alarm.until(Instant::now() + shared.world.config.idle) => Waited::TooLong,
         },
     };
     shared.idle_senders.fetch_sub(1, Ordering::AcqRel);

@@ -223,7 +223,8 @@ impl Shared {
     pub(crate) fn wake(&self, wakes: Wakes) {
         let idle = self.idle_senders.load(Ordering::Acquire);
         for _ in 0..wakes.ready.min(idle) {
-            self.work.notify_one();
+            // Whoever went idle last: its connection and its memory are still warm, and the others may end if so few do.
+            self.work.notify_last();
         }
         if wakes.keeper || wakes.ready > idle {
             self.keeper.notify_one();

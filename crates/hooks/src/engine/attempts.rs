@@ -102,9 +102,12 @@ impl Engine {
         }
         let failed = !matches!(verdict, Verdict::Acknowledged);
         Wakes {
-            // Whoever settles takes the next one itself. One more may start when an endpoint that recovers gets more room;
+            // Whoever settles takes the next one itself. One more may start while an endpoint that recovers gets more room;
             // waking all would be in vain while its rate is limited.
-            ready: if resumed { self.ready_len() } else { usize::from(failed || self.health.is_catching_up()) },
+            ready: match resumed {
+                true => self.ready_len(),
+                false => usize::from(failed || self.health.is_ramping(self.policy.concurrency)),
+            },
             space: self.regained_space(job.id.shard),
             keeper: failed || resumed,
         }

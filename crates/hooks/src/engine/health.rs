@@ -55,6 +55,11 @@ impl Health {
         self.catch_up.is_some()
     }
 
+    /// Whether each success allows one more attempt in flight.
+    pub(crate) fn is_ramping(&self, concurrency: usize) -> bool {
+        self.catch_up.as_ref().is_some_and(|catch_up| catch_up.in_flight_max <= concurrency)
+    }
+
     pub(crate) fn next_probe(&self) -> Option<u64> {
         self.paused.as_ref().filter(|paused| !paused.probing).map(|paused| paused.next_probe)
     }

@@ -14,7 +14,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, Uri, Version, header};
+use http::{HeaderName, HeaderValue, Method, Response, Uri, Version, header};
 use http_body_util::Full;
 use hyper::{
     body::Incoming,
@@ -30,6 +30,7 @@ use super::{
     reasons::broken,
     stream::Stream,
 };
+use crate::alarm::Alarm;
 
 /// Opens connections: resolves, checks the addresses, connects, encrypts.
 #[derive(Clone, Debug)]
@@ -49,6 +50,7 @@ impl Transport for HttpTransport {
         Box::new(HttpChannel {
             transport: self.clone(),
             kept: None,
+            alarm: Alarm::default(),
             phase: Phase::default(),
             phases: Phases::default(),
         })
@@ -79,6 +81,7 @@ pub(super) enum Way {
 pub(super) struct HttpChannel {
     pub(super) transport: HttpTransport,
     kept: Option<Kept>,
+    alarm: Alarm,
     pub(super) phase: Phase,
     pub(super) phases: Phases,
 }
@@ -100,10 +103,10 @@ impl Channel for HttpChannel {
     async fn send(&mut self, request: &Request) -> Report {
         let start = Instant::now();
         (self.phase, self.phases) = (Phase::default(), Phases::default());
-        let result = match tokio::time::timeout_at(start + request.timeout, self.exchange(request)).await {
-            Ok(result) => result,
-            Err(_) => Err(SendError::Timeout(self.phase)),
-        };
+        let mut alarm = std::mem::take(&mut self.alarm);
+        let result = alarm.bound(start + request.timeout, pin!(self.exchange(request))).await;
+        self.alarm = alarm;
+        let result = result.unwrap_or(Err(SendError::Timeout(self.phase)));
         self.phases.total = start.elapsed();
         match result {
             Ok(answered) => Report {
@@ -153,6 +156,11 @@ impl HttpChannel {
                 Err(PostError::Failed(error)) => return Err(error),
             }
         }
+        // In a box of its own: connecting needs ten times the state of a request, which would be set up for each.
+        Box::pin(self.exchange_anew(request)).await
+    }
+
+    async fn exchange_anew(&mut self, request: &Request) -> Result<Answered, SendError> {
         let mut unsent = None;
         for _ in 0..WAYS_MAX {
             let way = self.new_way(&request.target).await?;
@@ -222,7 +230,7 @@ impl HttpChannel {
                 Ok(answered)
             }
             Way::Shared(lease) => {
-                let answered = self.post_shared(&lease, request).await;
+                let answered = Box::pin(self.post_shared(&lease, request)).await;
                 if matches!(answered, Err(PostError::Unsent(_))) {
                     lease.0.retire();
                 }
@@ -232,11 +240,11 @@ impl HttpChannel {
     }
 
     async fn post_alone(&mut self, connection: &mut Connection, request: &Request) -> Result<Answered, PostError> {
-        let message = message(request, Version::HTTP_11).map_err(PostError::Failed)?;
         let Connection { sender, driver, ended, .. } = connection;
         let sent = Instant::now();
         self.phase = Phase::Waiting;
-        let answer = drive(driver, ended, pin!(sender.try_send_request(message))).await;
+        let message = message(request, Version::HTTP_11).map_err(PostError::Failed)?;
+        let answer = drive(driver, ended, Box::pin(sender.try_send_request(message)).as_mut()).await;
         let response = match answer {
             None => return Err(PostError::Failed(SendError::Broken("the connection ended before an answer".into()))),
             Some(Ok(response)) => response,
@@ -249,7 +257,7 @@ impl HttpChannel {
         };
         self.phases.first_byte = sent.elapsed();
         self.phase = Phase::Reading;
-        match drive(driver, ended, pin!(read(response))).await {
+        match drive(driver, ended, Box::pin(read(response)).as_mut()).await {
             Some(answered) => answered.map_err(PostError::Failed),
             None => Err(PostError::Failed(SendError::Broken("the connection ended within the answer".into()))),
         }
@@ -322,6 +330,11 @@ async fn drive<F: Future>(driver: &mut Driver, ended: &mut bool, mut wanted: Pin
     .await
 }
 
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const ROOMHOOK_ATTEMPT: HeaderName = HeaderName::from_static("roomhook-attempt");
+
 fn message(request: &Request, version: Version) -> Result<Message, SendError> {
     let settings = |error: http::Error| SendError::Settings(error.to_string());
     let builder = http::Request::builder().method(Method::POST).version(version);
@@ -338,12 +351,12 @@ fn message(request: &Request, version: Version) -> Result<Message, SendError> {
     let headers = message.headers_mut();
     headers.reserve(8);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert("webhook-id", value(&request.webhook_id)?);
-    headers.insert("webhook-timestamp", HeaderValue::from(request.timestamp));
+    headers.insert(WEBHOOK_ID, value(&request.webhook_id)?);
+    headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(request.timestamp));
     if let Some(signature) = &request.signature {
-        headers.insert("webhook-signature", value(signature)?);
+        headers.insert(WEBHOOK_SIGNATURE, value(signature)?);
     }
-    headers.insert("roomhook-attempt", HeaderValue::from(request.attempt));
+    headers.insert(ROOMHOOK_ATTEMPT, HeaderValue::from(request.attempt));
     Ok(message)
 }
 
