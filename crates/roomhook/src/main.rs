@@ -10,6 +10,10 @@ mod telemetry;
 
 mod out;
 
+/// Buffers and records are made on one thread and dropped on another all the time; see `docs/adr/0006-allocator.md`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> std::process::ExitCode {
     cli::run()
 }
