@@ -198,10 +198,8 @@ impl Flight {
         if !gates::is_gates(request) {
             return auditor::sent(world, request, fate.reached).map_or(Self::Free, Self::Delivery);
         }
-        match fate.reached {
-            true => gates::asked(world, request, fate.verdict).map_or(Self::Free, Self::Question),
-            false => Self::Free,
-        }
+        // One that reaches nobody is a question too: the server has asked.
+        gates::asked(world, request, fate.verdict).map_or(Self::Free, Self::Question)
     }
 
     fn answered(&self, report: &Report) {

@@ -75,7 +75,8 @@ struct Attempt {
     asked: bool,
     /// What reached the server, in time.
     said: Option<Verdict>,
-    ended: bool,
+    /// A later message of the same sender that was asked about while this one was on its way.
+    overtaken_by: Option<u32>,
     reported: bool,
 }
 
@@ -120,7 +121,7 @@ pub(crate) fn begins(world: &World, draft: &Draft, known: Option<Arc<Endpoint>>)
         begun_ms: world.time.now_ms(),
         asked: false,
         said: None,
-        ended: false,
+        overtaken_by: None,
         reported: false,
     };
     world.gates.lock().attempts.insert(attempt_of(draft), attempt);
@@ -176,17 +177,17 @@ pub(crate) fn asked(world: &Arc<World>, request: &Request, verdict: Verdict) -> 
         } else {
             let known = attempt.dedup && repeats.is_some_and(|since| since < attempt.begun_ms);
             world.check("once", !known, || format!("the moderator is asked about {number}, a repeat"));
-            let before = turns.insert(attempt.from.clone(), number);
             let last = newest.insert(attempt.from.clone(), number);
             world.check("in-order", last.is_none_or(|last| last < number), || {
                 format!("the moderator is asked about {number} after {last:?} of the same sender")
             });
             let settings = attempt.settings.clone();
             // Lines end with the moderator they lead to.
-            let before = before.filter(|before| attempts.get(before).is_some_and(|other| other.settings == settings));
-            world.check("in-order", before.is_none(), || {
-                format!("the moderator is asked about {number} while {before:?} of the same sender is on its way")
-            });
+            let before = turns.insert(attempt.from.clone(), number);
+            let before = before.and_then(|before| attempts.get_mut(&before)).filter(|other| other.settings == settings);
+            if let Some(before) = before {
+                before.overtaken_by = Some(number);
+            }
         }
     }
     Some(Question { world: Arc::clone(world), number, sent_ms: world.time.now_ms(), verdict })
@@ -252,6 +253,10 @@ pub(crate) fn durable(world: &World, room: &RoomKey, message: &Message, newest: 
         return world.violate("gate", format!("{room}: {number} is in the log and nobody sent it"));
     };
     world.check("acked-in-log", !attempt.reported, || format!("{room}: {number} was reported as not sent"));
+    // One that is refused for another reason may be overtaken: it keeps its turn no longer, and is in no room.
+    world.check("in-order", attempt.overtaken_by.is_none(), || {
+        format!("{room}: {number} is sent after the moderator was asked about {:?}", attempt.overtaken_by)
+    });
     let replaced = message.draft.body == REPLACED;
     let as_sent = message.draft.body == attempt.body;
     let Some(settings) = attempt.settings.as_ref().filter(|settings| newest == Some(settings)) else { return };
@@ -287,7 +292,6 @@ pub(crate) fn ended(world: &World, number: u32, result: &Result<Published, Publi
     let mut gates = world.gates.lock();
     let Gates { attempts, turns, .. } = &mut *gates;
     let Some(attempt) = attempts.get_mut(&number) else { return };
-    attempt.ended = true;
     if turns.get(&attempt.from) == Some(&number) {
         turns.remove(&attempt.from);
     }
