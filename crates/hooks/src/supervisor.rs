@@ -74,7 +74,7 @@ pub fn start(
     metrics: &mut Registry,
 ) -> Hooks {
     let guard = Guard::new(config.allow.clone());
-    let transport = Arc::new(HttpTransport::new(Arc::new(SystemResolver), guard));
+    let transport = Arc::new(HttpTransport::new(Arc::new(SystemResolver::default()), guard));
     start_with(transport, log, rows, shards, endpoints, config, clock, metrics)
 }
 

@@ -147,7 +147,7 @@ impl Gate {
         metrics: &mut Registry,
     ) -> Self {
         let guard = Guard::new(hooks.allow.clone());
-        let transport = Arc::new(HttpTransport::new(Arc::new(SystemResolver), guard));
+        let transport = Arc::new(HttpTransport::new(Arc::new(SystemResolver::default()), guard));
         Self::over(transport, endpoints, hooks, config, clock, metrics)
     }
 
