@@ -11,7 +11,11 @@ use std::{
 
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
-use roomhook_hooks::{Config, Hooks, retry::RetryPolicy};
+use roomhook_hooks::{
+    Config, Hooks,
+    http::{Guard, HttpTransport, SystemResolver, Transport},
+    retry::RetryPolicy,
+};
 use roomhook_log::{Claim, Key, LogAppend, LogId, MemoryLog, NewRecord, NodeId, Rows};
 use roomhook_room::{
     AppId, Draft, Endpoint, EndpointId, Event, Message, MsgId, MsgSeq, Origin, Platform, Priority, RoomId, RoomKey,
@@ -100,10 +104,16 @@ impl World {
     }
 
     pub(crate) fn start(&mut self) {
+        let guard = Guard::new(self.config.allow.clone());
+        self.start_over(Arc::new(HttpTransport::new(Arc::new(SystemResolver::default()), guard)));
+    }
+
+    pub(crate) fn start_over(&mut self, transport: Arc<dyn Transport>) {
         self.registry = Registry::default();
         let off = self.clock_off.clone();
         let clock = move || UnixMillis(now().0.saturating_add_signed(off.load(Ordering::Acquire)));
-        let hooks = roomhook_hooks::start(
+        let hooks = roomhook_hooks::start_with(
+            transport,
             self.log.clone(),
             self.log.clone(),
             self.shards,
