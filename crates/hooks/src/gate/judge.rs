@@ -71,7 +71,7 @@ pub(super) fn judge(report: &Report, draft: &Draft, limits: &Limits) -> Result<J
     let decision = match answer.verdict() {
         Verdict::Allow => Decision::Allow,
         Verdict::Discard => Decision::Discard,
-        Verdict::Refuse { code, info } => Decision::Refuse { code, info: info.into() },
+        Verdict::Refuse { code, info } => Decision::Refuse { code, info: short(info).into() },
         replace @ Verdict::Replace { .. } => {
             let sent = Content { body: draft.body.clone(), custom_data: draft.custom_data.clone() };
             let Content { body, custom_data } = replace.apply(sent, limits).map_err(Failure::Replacement)?;
@@ -79,6 +79,13 @@ pub(super) fn judge(report: &Report, draft: &Draft, limits: &Limits) -> Result<J
         }
     };
     Ok(Judged { decision, undocumented: answer.is_undocumented().then_some(answer.error_code) })
+}
+
+/// `ErrorInfo` for a sender: a sentence, not a page.
+const INFO_BYTES_MAX: usize = 1_024;
+
+fn short(info: &str) -> &str {
+    info.get(..info.floor_char_boundary(INFO_BYTES_MAX)).unwrap_or_default()
 }
 
 /// What becomes of an undecided message under the policy "drop".

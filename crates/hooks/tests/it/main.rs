@@ -6,6 +6,7 @@ mod changes;
 mod delivery;
 mod engine_rig;
 mod gate;
+mod gate_hostile;
 mod http2;
 mod laws;
 mod misbehaving;

@@ -4,6 +4,7 @@ mod admin;
 mod attacks;
 mod benches;
 mod commands;
+mod moderation;
 mod ops;
 mod secrets;
 mod server;
