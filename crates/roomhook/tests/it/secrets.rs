@@ -130,12 +130,13 @@ fn no_secret_is_ever_said_not_even_at_trace() {
     let second = http2::well(&Identity { alpn: b"h2", ..authority.issue("localhost", |_| {}) });
 
     let settings = format!(
-        "[log]\nlevel = \"trace\"\n[admin]\ntoken = \"{ADMIN_TOKEN}\"\n\
+        "[admin]\ntoken = \"{ADMIN_TOKEN}\"\n\
          [webhooks]\nallow = [\"127.0.0.0/8\", \"::1\"]\ntimeout = \"2s\"\nretry_first = \"20ms\"\nretry_max = \"50ms\"\nretry_for = \"2s\"\n\
          [app.webhook]\nurl = \"{url}\"\ntoken = \"{TOKEN}\"\nsigning_secret = \"{}\"\n",
         SIGNING[0],
     );
-    let server = Server::start(folder.path(), &settings);
+    // Word for word: at trace, dependencies too.
+    let server = Server::start_with(folder.path(), &settings, &[("RUST_LOG", "trace")]);
     let operator = Operator { server: &server, token: ADMIN_TOKEN };
     let endpoint = |url: &str, token: &str| {
         json!({
