@@ -2,9 +2,11 @@
 //!
 //! One file per bench; what they share: [`load`] (connections and pace), [`sending`] (messages over REST), [`subject`] and
 //! [`process`] (the server and its `/proc`), [`seats`] and [`readers`] (sockets in rooms), [`stats`] (latencies and
-//! reports). Two peers run as processes of their own, so that their cost is not the load's: [`raw`], [`hook_receiver`].
+//! reports). Two peers run as processes of their own, so that their cost is not the load's: [`raw`], [`hook_receiver`] (and its opposite, [`bad_receiver`]).
 
+mod apart;
 mod backlog;
+mod bad_receiver;
 mod bare_client;
 mod connect;
 mod fanout;
@@ -50,6 +52,8 @@ enum Bench {
     RawWriter(raw::WriterArgs),
     #[command(hide = true)]
     HookReceiver(hook_receiver::Args),
+    #[command(hide = true)]
+    BadReceiver(bad_receiver::Args),
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -61,5 +65,6 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Bench::Webhook(args) => webhook::run(args).await,
         Bench::RawWriter(args) => raw::write(args).await,
         Bench::HookReceiver(args) => hook_receiver::run(args).await,
+        Bench::BadReceiver(args) => bad_receiver::run(args).await,
     }
 }

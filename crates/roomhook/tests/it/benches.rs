@@ -103,3 +103,19 @@ fn bench_webhook_tells_the_memory_of_a_backlog_with_a_webhook_and_without() {
     let unowed = report(&[&load[..], &["--no-webhook"]].concat(), &memory);
     assert_eq!((&unowed["webhook"], &unowed["catch_up_per_s"]), (&json!(false), &Value::Null));
 }
+
+/// Only that it measures and counts: what it finds is for a quiet machine to say.
+#[test]
+fn bench_webhook_tells_what_a_dead_neighbour_costs_and_counts_what_that_one_is_owed() {
+    for manner in ["silent", "errors"] {
+        let load = ["webhook", "--bad-neighbour", manner, "--rounds", "1", "--seconds", "1", "--rate", "40"];
+        let more = ["--connections", "8", "--rooms", "4", "--size", "100", "--concurrency", "8"];
+        let report = report(&[&load[..], &more[..]].concat(), &["neighbour_pending"]);
+        assert_eq!((&report["bad_neighbour"], &report["rounds"]), (&json!(manner), &json!(1)));
+        for name in
+            ["deliveries_p99_ms_alone", "deliveries_p99_ratio", "receipts_p99_ms_beside_bad", "receipts_p99_ratio"]
+        {
+            assert!(report[name].is_number(), "{name}: {report}");
+        }
+    }
+}

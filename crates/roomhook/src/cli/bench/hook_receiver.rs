@@ -141,7 +141,7 @@ fn random_of(body: &[u8]) -> Option<u64> {
 }
 
 /// Length of head and body, once the head is there.
-fn request_sizes(buffer: &[u8]) -> Option<(usize, usize)> {
+pub(super) fn request_sizes(buffer: &[u8]) -> Option<(usize, usize)> {
     let head_bytes = buffer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(buffer.get(..head_bytes)?).ok()?;
     let length = head.split("\r\n").filter_map(|line| line.split_once(':'));

@@ -20,8 +20,13 @@ impl Metrics {
 
     /// The sum over all labels of one metric; 0 when there is none of that name.
     pub(super) fn sum(&self, name: &str) -> f64 {
+        self.sum_with(name, "")
+    }
+
+    /// The sum over those with a label, e.g. `app="7"`.
+    pub(super) fn sum_with(&self, name: &str, label: &str) -> f64 {
         let of_name = |line: &str| {
-            let rest = line.strip_prefix(name)?;
+            let rest = line.strip_prefix(name).filter(|rest| rest.contains(label))?;
             rest.starts_with(['{', ' ']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
         };
         self.0.lines().filter_map(of_name).sum()
@@ -36,6 +41,7 @@ mod tests {
     fn one_metric_is_summed_over_its_labels_and_no_other_with_a_longer_name() {
         let text = "# TYPE a gauge\na{x=\"1\"} 2\na{x=\"2 3\"} 40\na_total 1000\na 0.5\n";
         let metrics = Metrics(text.to_owned());
+        assert_eq!(metrics.sum_with("a", "x=\"2 3\""), 40.0);
         assert_eq!((metrics.sum("a"), metrics.sum("a_total"), metrics.sum("b")), (42.5, 1000.0, 0.0));
     }
 }

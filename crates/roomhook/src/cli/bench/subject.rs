@@ -114,6 +114,21 @@ impl Subject {
         })
     }
 
+    /// The same server, asked by another of its apps. Stops nothing.
+    pub(super) fn of_another_app(&self, sdkappid: u32, key: &str) -> Self {
+        Self {
+            target: self.target.clone(),
+            metrics: self.metrics.clone(),
+            admin: Admin::sign(sdkappid, key, &self.admin.userid),
+            key: key.to_owned(),
+            probe: None,
+            own: None,
+            store: None,
+            fdatasync: None,
+            _folder: None,
+        }
+    }
+
     /// Megabytes that the store of our own server takes on the disk.
     ///
     /// # Errors

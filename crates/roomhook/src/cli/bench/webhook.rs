@@ -11,7 +11,9 @@ use std::{
 };
 
 use super::{
-    backlog, bare_client,
+    apart, backlog,
+    bad_receiver::Manner,
+    bare_client,
     hook_receiver::HookReceiver,
     process::Memory,
     sending::{Acks, HeldBack, Measured, Plan, measured},
@@ -41,10 +43,10 @@ pub(crate) struct Args {
     pub(super) rate: u32,
     /// How long to measure, each time
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    seconds: u32,
+    pub(super) seconds: u32,
     /// How long the receiver takes to answer, e.g. 20ms
     #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration)]
-    endpoint_latency: Duration,
+    pub(super) endpoint_latency: Duration,
     /// The server's webhooks.concurrency
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(super) concurrency: u32,
@@ -61,15 +63,22 @@ pub(crate) struct Args {
     /// For comparison: the same messages, stored but owed to nobody
     #[arg(long, requires = "backlog_only")]
     pub(super) no_webhook: bool,
+    /// Measure only what a dead endpoint of another app costs: the same load for both apps at --rate each (0: 5,000), in
+    /// slices of --seconds with that endpoint and without, turn by turn
+    #[arg(long, value_name = "MANNER", conflicts_with = "backlog_only")]
+    bad_neighbour: Option<Manner>,
+    /// Pairs of slices
+    #[arg(long, default_value_t = 4, requires = "bad_neighbour", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(super) rounds: u32,
     /// Leave the bare client out
     #[arg(long)]
     no_client: bool,
     /// Threads of the server; 0: one per processor
     #[arg(long, default_value_t = 2)]
-    server_threads: u16,
+    pub(super) server_threads: u16,
     /// "fsync" or "os": the server's storage.durability
     #[arg(long, default_value = "fsync")]
-    durability: String,
+    pub(super) durability: String,
     /// Print one line of JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -85,6 +94,9 @@ struct Phase {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(manner) = args.bad_neighbour {
+        return apart::run(&args, manner).await;
+    }
     let mut receiver = HookReceiver::start(args.endpoint_latency).await?;
     let mut subject = Subject::start("administrator", args.own(&receiver)).await?;
     if args.backlog_only {
