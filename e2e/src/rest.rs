@@ -24,6 +24,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Client {
     connection: SendRequest<Full<Bytes>>,
+    sdkappid: u32,
     identifier: String,
     usersig: String,
 }
@@ -56,7 +57,8 @@ impl Client {
         let (connection, driver) = http1::handshake(TokioIo::new(stream)).await?;
         // Ends with the connection; an error of it is seen by the call that was under way.
         tokio::spawn(driver);
-        Ok(Self { connection, identifier: ADMIN.to_owned(), usersig: usersig_of(ADMIN) })
+        let (identifier, usersig) = (ADMIN.to_owned(), usersig_of(ADMIN));
+        Ok(Self { connection, sdkappid: SDKAPPID, identifier, usersig })
     }
 
     /// Calls as `user` with this UserSig from now on.
@@ -67,6 +69,14 @@ impl Client {
         self
     }
 
+    /// Calls as the admin of another app from now on, one with the same key.
+    #[must_use]
+    pub fn of_app(mut self, sdkappid: u32) -> Self {
+        self.sdkappid = sdkappid;
+        self.usersig = usersig_in(sdkappid, &self.identifier);
+        self
+    }
+
     /// Calls `v4/<command>` and gives the whole answer.
     ///
     /// # Errors
@@ -74,8 +84,8 @@ impl Client {
     pub async fn call(&mut self, command: &str, body: &Value) -> Result<Value> {
         let random: u32 = fastrand::u32(..);
         let path = format!(
-            "/v4/{command}?sdkappid={SDKAPPID}&identifier={}&usersig={}&random={random}&contenttype=json",
-            self.identifier, self.usersig
+            "/v4/{command}?sdkappid={}&identifier={}&usersig={}&random={random}&contenttype=json",
+            self.sdkappid, self.identifier, self.usersig
         );
         let (status, answer) = self.send(Method::POST, &path, body.to_string().into()).await?;
         ensure!(status == StatusCode::OK, "{command} answered HTTP {status}: {}", String::from_utf8_lossy(&answer));
@@ -152,13 +162,10 @@ pub fn receipt(payload: &Value) -> Result<Receipt> {
 /// A UserSig made by our own code. Tests of the signature itself use the official packages instead.
 #[must_use]
 pub fn usersig_of(user: &str) -> String {
+    usersig_in(SDKAPPID, user)
+}
+
+fn usersig_in(sdkappid: u32, user: &str) -> String {
     let now_secs = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    usersig::mint(&usersig::Mint {
-        sdkappid: SDKAPPID,
-        key: KEY,
-        userid: user,
-        expire_secs: 3600,
-        now_secs,
-        userbuf: None,
-    })
+    usersig::mint(&usersig::Mint { sdkappid, key: KEY, userid: user, expire_secs: 3600, now_secs, userbuf: None })
 }

@@ -134,6 +134,14 @@ impl Server {
         Client::connect(self.listen).await
     }
 
+    /// A REST connection as the admin of an app with the tests' key.
+    ///
+    /// # Errors
+    /// As [`Server::client`].
+    pub async fn client_of(&self, sdkappid: u32) -> Result<Client> {
+        Ok(Client::connect(self.listen).await?.of_app(sdkappid))
+    }
+
     /// Power off: SIGKILL, no chance to tidy up.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 mod imports;
 
+mod apart;
 mod bad_calls;
 mod changes;
 mod crash;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use roomhook_e2e::receiver::Seen;
+use roomhook_e2e::SDKAPPID;
+use roomhook_e2e::receiver::{Receiver, Seen};
 use roomhook_e2e::server::Server;
 use tokio::time::{Instant, sleep};
 
@@ -23,12 +24,19 @@ pub(crate) fn setting(name: &str, otherwise: u64) -> Result<u64> {
     }
 }
 
-/// The five numbers of the default endpoint, from `/metrics`.
+/// The five numbers of the tests' app, from `/metrics`.
 pub(crate) async fn numbers(server: &Server) -> Result<[u64; 5]> {
     let (_, metrics) = server.admin_get("/metrics").await?;
+    numbers_of(&metrics, SDKAPPID)
+}
+
+/// The five numbers of an app's default endpoint.
+pub(crate) fn numbers_of(metrics: &str, app: u32) -> Result<[u64; 5]> {
+    let label = format!("app=\"{app}\"");
     let read = |name: &str| -> Result<u64> {
         let wanted = format!("webhook_{name}{{");
-        let line = metrics.lines().find(|line| line.contains(&wanted)).with_context(|| format!("no {name}"))?;
+        let mut lines = metrics.lines().filter(|line| line.contains(&wanted) && line.contains(&label));
+        let line = lines.next().with_context(|| format!("no {name}"))?;
         line.rsplit(' ').next().and_then(|value| value.parse().ok()).with_context(|| format!("no number: {line}"))
     };
     let mut found = [0; 5];
@@ -36,6 +44,19 @@ pub(crate) async fn numbers(server: &Server) -> Result<[u64; 5]> {
         *number = read(name)?;
     }
     Ok(found)
+}
+
+/// Reads webhooks until all of these have come; on a busy machine some come twice.
+pub(crate) async fn take_all(receiver: &mut Receiver, due: &Acknowledged) -> Result<Vec<Seen>> {
+    let (mut missing, mut seen) = (due.clone(), Vec::new());
+    let take = |one: Seen| {
+        missing.remove(&(one.room().to_owned(), one.seq()));
+        seen.push(one);
+        missing.is_empty()
+    };
+    let taken = receiver.until(Instant::now() + Duration::from_secs(60), take).await;
+    taken.with_context(|| format!("{} of {} did not come", missing.len(), due.len()))?;
+    Ok(seen)
 }
 
 /// Waits until nothing is pending, with the numbers adding up at every look.
