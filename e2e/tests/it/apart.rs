@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep};
 use crate::owed;
 
 const NEIGHBOUR: u32 = SDKAPPID + 1;
-const ROOMS: usize = 4;
-const MESSAGES_PER_ROOM: u64 = 25;
+const ROOMS: usize = 6;
+const MESSAGES_PER_ROOM: u64 = 15;
 
 /// How an endpoint can be dead.
 #[derive(Debug, Clone, Copy, PartialEq)]

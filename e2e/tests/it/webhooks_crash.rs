@@ -15,6 +15,30 @@ use tokio::time::sleep;
 use crate::owed::{Acknowledged, check, setting, settle};
 
 const ROOMS: usize = 6;
+/// What happens in a round.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum What {
+    Server,
+    Receiver,
+    Both,
+    /// The receiver comes back elsewhere, and the endpoint is told.
+    ReceiverMoves,
+    /// The server is stopped in order while the receiver is away.
+    OutageAndStop,
+}
+
+const WHAT: [What; 5] = [What::Server, What::Receiver, What::Both, What::ReceiverMoves, What::OutageAndStop];
+
+async fn restart(server: &mut Server, in_order: bool) -> Result<()> {
+    if in_order {
+        let ended = server.terminate().await?;
+        ensure!(ended.success(), "a server that is told to stop while its receiver is away ends with {ended}");
+    } else {
+        server.kill_9().await?;
+    }
+    server.start_again().await
+}
+
 fn setup(receiver: &Receiver) -> Setup {
     let quick = "retry_first = \"50ms\"\nretry_max = \"500ms\"";
     Setup { of_webhooks: quick.to_owned(), ..Setup::webhook(receiver.url()) }
@@ -75,32 +99,30 @@ async fn server_and_receiver_crash_at_random_and_all_that_is_owed_is_paid() -> R
         let stop = Arc::new(AtomicBool::new(false));
         let senders = load(&server, &stop).await?;
         sleep(Duration::from_millis(random.u64(50..=500))).await; // the moment of the crash is the point of this test
-        let what = random.u32(0..4);
-        eprintln!(
-            "round {round}: {}",
-            ["server", "receiver", "both", "receiver, for another address"][what as usize % 4]
-        );
-        if what != 0 {
-            let port = if what == 3 { 0 } else { receiver.port() };
+        let what = WHAT[random.usize(0..WHAT.len())];
+        eprintln!("round {round}: {what:?}");
+        if what != What::Server {
+            let port = if what == What::ReceiverMoves { 0 } else { receiver.port() };
             seen.extend(receiver.stop().await?);
             sleep(Duration::from_millis(random.u64(0..=away_ms))).await;
-            if what == 2 {
-                server.kill_9().await?;
-                server.start_again().await?;
+            match what {
+                What::Both => restart(&mut server, false).await?,
+                What::OutageAndStop => restart(&mut server, true).await?,
+                _ => {}
             }
             receiver = Receiver::start_with(Options { port, ..Options::default() }).await?;
-            if what == 3 {
+            if what == What::ReceiverMoves {
                 move_to(&server, &receiver.url()).await?;
             }
         } else {
-            server.kill_9().await?;
-            server.start_again().await?;
+            restart(&mut server, false).await?;
         }
         stop.store(true, Ordering::Release);
         end(senders, &mut acknowledged).await?;
         seen.extend(receiver.drain());
     }
-    let [owed, delivered, ..] = settle(&server, Duration::from_secs(60)).await?;
+    // An endpoint that was away for long is probed once a minute.
+    let [owed, delivered, ..] = settle(&server, Duration::from_secs(120)).await?;
     seen.extend(receiver.stop().await?);
     eprintln!("{} acknowledged, {owed} owed, {delivered} delivered, {} received", acknowledged.len(), seen.len());
     ensure!(owed >= acknowledged.len() as u64 && delivered == owed, "nothing was parked, nothing expired");
