@@ -202,6 +202,7 @@ pub(crate) struct Realtime {
     pub(crate) frame_max: Size,
     pub(crate) outbox_max: Size,
     pub(crate) ring_messages_max: u32,
+    pub(crate) rings_max: Size,
     pub(crate) recovery_messages_max: u32,
     pub(crate) write_delay: Span,
     pub(crate) deflate: bool,

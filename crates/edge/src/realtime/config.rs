@@ -41,6 +41,9 @@ pub struct Config {
     pub ring_messages_max: usize,
     /// Bytes kept per room for members that come back.
     pub ring_bytes_max: usize,
+    /// Bytes kept for members that come back over all rooms of this process; each shard has an equal part of it. Beyond it rooms
+    /// where nobody speaks are served from the log.
+    pub rings_bytes_max: usize,
     /// Messages given to one that comes back, and by one history call.
     pub reply_messages_max: usize,
     /// Bytes given to one that comes back, and by one history call.
@@ -87,6 +90,7 @@ impl Default for Config {
             outbox_bytes_max: 1 << 20,
             ring_messages_max: 300,
             ring_bytes_max: 1 << 20,
+            rings_bytes_max: 256 << 20,
             reply_messages_max: 300,
             reply_bytes_max: 512 << 10,
             log_reads_max: 16,

@@ -114,7 +114,7 @@ impl Realtime {
         let deps = Arc::new(feed::Deps {
             router: services.router.clone(),
             lanes,
-            settings: config.feed_settings(),
+            settings: config.feed_settings(services.router.shards()),
             reads: Arc::new(Semaphore::new(config.log_reads_max.max(1))),
             metrics: metrics.clone(),
         });
@@ -194,7 +194,7 @@ impl Config {
         }
     }
 
-    fn feed_settings(&self) -> feed::Settings {
+    fn feed_settings(&self, shards: u16) -> feed::Settings {
         feed::Settings {
             ring: feed::RingLimits {
                 ring_messages_max: self.ring_messages_max,
@@ -202,6 +202,7 @@ impl Config {
                 reply_messages_max: self.reply_messages_max,
                 reply_bytes_max: self.reply_bytes_max,
             },
+            rings_bytes_max: self.rings_bytes_max / usize::from(shards.max(1)),
             linger: self.room_linger,
             presence_members_max: self.presence_members_max,
             join_leave_members_max: self.join_leave_members_max,

@@ -20,6 +20,7 @@ pub struct RealtimeMetrics {
     pub(crate) closes: Family<CloseLabels, Counter>,
     pub(crate) rooms: Gauge,
     pub(crate) ring_bytes: Gauge,
+    pub(crate) rings_emptied: Counter,
     pub(crate) encoded: Counter,
     pub(crate) deliveries: Counter,
     pub(crate) delivered_bytes: Counter<u64, AtomicU64>,
@@ -95,6 +96,11 @@ impl RealtimeMetrics {
         counter("deliveries", "Messages handed to sockets", &m.deliveries);
         counter("whispers_dropped", "Whispers not sent because a socket was behind", &m.whispers_dropped);
         counter("history_reads", "Reads of the log for members that missed more than is kept", &m.history_reads);
+        counter(
+            "rings_emptied",
+            "Rooms whose kept messages were given up because all rooms held too much",
+            &m.rings_emptied,
+        );
         registry.register(
             "roomhook_realtime_delivered_bytes",
             "Bytes of delivered messages handed to sockets",

@@ -166,6 +166,7 @@ pub(crate) fn realtime(config: &Config) -> realtime::Config {
         // A reply that filled the outbox would get its reader closed for being slow.
         reply_bytes_max: default.reply_bytes_max.min(bytes(own.outbox_max) / 2),
         ring_messages_max: own.ring_messages_max as usize,
+        rings_bytes_max: bytes(own.rings_max),
         reply_messages_max: own.recovery_messages_max as usize,
         ping_every: own.ping_every.0,
         pong_within: own.pong_within.0,
@@ -247,6 +248,7 @@ mod tests {
         frame_max = "22KiB"
         outbox_max = "256KiB"
         ring_messages_max = 23
+        rings_max = "30MiB"
         recovery_messages_max = 24
         write_delay = "25ms"
         deflate = true
@@ -327,6 +329,7 @@ mod tests {
         assert_eq!((clients.rooms_per_connection_max, clients.commands_per_s), (20, 21));
         assert_eq!((clients.frame_limits.frame_bytes_max, clients.outbox_bytes_max), (22 << 10, 256 << 10));
         assert_eq!((clients.ring_messages_max, clients.reply_messages_max), (23, 24));
+        assert_eq!(clients.rings_bytes_max, 30 << 20);
         assert_eq!((clients.write_delay.as_millis(), clients.ping_every.as_secs()), (25, 26));
         assert_eq!((clients.pong_within.as_secs(), clients.presence_members_max), (9, 27));
         assert_eq!(clients.join_leave_members_max, 28);

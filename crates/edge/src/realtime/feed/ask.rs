@@ -167,7 +167,7 @@ impl Feed {
                 let Some(room) = self.rooms.get_mut(&key).filter(|room| room.no() == no) else { return };
                 let refusal = match *view {
                     Ok(Some(view)) => {
-                        let (waiters, effect) = room.loaded(view, &deps);
+                        let (waiters, effect) = room.loaded(view, &self.held, &deps);
                         if effect == Effect::Unsent {
                             // Nobody is there yet who could get them; they are in the ring.
                             room.take_unsent();
@@ -191,7 +191,7 @@ impl Feed {
             }
             Loaded::Older { key, no, messages } => {
                 let Some(room) = self.rooms.get_mut(&key).filter(|room| room.no() == no) else { return };
-                let waiters = room.older(messages, &deps.metrics);
+                let waiters = room.older(messages);
                 self.settle_all(&key, waiters, true).await;
             }
         }

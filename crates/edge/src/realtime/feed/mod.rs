@@ -4,6 +4,7 @@
 //! One task takes records, joins and leaves in one order, and passes the consequences to the lanes in that order. That is
 //! why there is no seam: a member's position is where the feed was when it took the join.
 
+mod about;
 mod ask;
 mod history;
 mod presence;
@@ -30,6 +31,7 @@ use super::{
 use room::Room;
 
 pub(crate) use ask::{Ask, Feeds, Waiter};
+use ring::Held;
 pub(crate) use ring::Limits as RingLimits;
 
 /// What may wait for a feed; a connection has at most one question and a few farewells underway.
@@ -57,6 +59,8 @@ pub(crate) struct Deps {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub(crate) ring: RingLimits,
+    /// Bytes that the rings of one feed hold together.
+    pub(crate) rings_bytes_max: usize,
     /// How long a room without members stays warm, for those that come back.
     pub(crate) linger: Duration,
     /// Rooms with more members answer `presence` with 108.
@@ -93,12 +97,14 @@ pub(crate) struct Feed {
     /// Rooms with messages that the lanes do not have yet.
     touched: Vec<Bytes>,
     rooms_made: u64,
+    held: Arc<Held>,
 }
 
 impl Feed {
     /// Ready to follow the shard's tail from where it ends now.
     pub(crate) async fn new(shard: LogId, deps: Arc<Deps>, asks: mpsc::Receiver<Ask>) -> Result<Self, ReadError> {
         let position = deps.router.tail().bounds(shard).await?.next;
+        let held = Arc::new(Held::new(deps.metrics.ring_bytes.clone()));
         Ok(Self {
             shard,
             deps,
@@ -108,6 +114,7 @@ impl Feed {
             position,
             touched: Vec::new(),
             rooms_made: 0,
+            held,
         })
     }
 
@@ -152,6 +159,7 @@ impl Feed {
                 },
                 _ = tidy.tick() => self.tidy(Instant::now()),
             }
+            self.relieve();
         }
     }
 
@@ -241,6 +249,24 @@ impl Feed {
             }
             stays
         });
+    }
+
+    /// When the rings hold too much together, those that nobody spoke in for longest are emptied, an eighth of the limit at
+    /// once: looking through all rooms must not come with each message.
+    fn relieve(&mut self) {
+        let max = self.deps.settings.rings_bytes_max;
+        if self.held.bytes() <= max {
+            return;
+        }
+        let mut rings: Vec<_> = self.rooms.values_mut().filter_map(Room::spare_ring).collect();
+        rings.sort_unstable_by_key(|ring| ring.grown_at());
+        for ring in rings {
+            if self.held.bytes() <= max - max / 8 {
+                return;
+            }
+            ring.clear();
+            self.deps.metrics.rings_emptied.inc();
+        }
     }
 
     /// The room, made and being loaded if it was not in memory.

@@ -1,8 +1,16 @@
 //! The newest messages of a room, encoded, and what a member that comes back can have of them. Pure.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
 
-use crate::realtime::{encode::Encoded, session::Resume};
+use prometheus_client::metrics::gauge::Gauge;
+
+use crate::realtime::{encode::Encoded, session::Resume, telemetry::signed};
 
 /// How much is kept and how much is given at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +25,43 @@ pub(crate) struct Limits {
     pub(crate) reply_bytes_max: usize,
 }
 
+/// What the rings of one feed hold together.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    bytes: AtomicUsize,
+    /// The same over all feeds, for people.
+    gauge: Gauge,
+    /// Counts messages taken, so that rings can be told apart by when they last grew.
+    pushes: AtomicU64,
+}
+
+impl Held {
+    pub(crate) fn new(gauge: Gauge) -> Self {
+        Self { gauge, ..Self::default() }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.gauge.inc_by(signed(bytes));
+    }
+
+    fn sub(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.gauge.dec_by(signed(bytes));
+    }
+}
+
 /// A dense run of messages that ends with the newest.
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
     messages: VecDeque<Arc<Encoded>>,
     bytes: usize,
+    held: Arc<Held>,
+    grown_at: u64,
 }
 
 /// What a member that comes back gets.
@@ -36,11 +76,38 @@ pub(crate) enum Recovery {
 }
 
 impl Ring {
+    /// Empty; what it will hold is counted in `held`.
+    pub(crate) fn new(held: Arc<Held>) -> Self {
+        Self { messages: VecDeque::new(), bytes: 0, held, grown_at: 0 }
+    }
+
     /// Appends the newest message and drops what is too much. The caller has checked that it follows the last one.
     pub(crate) fn push(&mut self, message: Arc<Encoded>, limits: Limits) {
-        self.bytes += message.size();
+        self.grow(message.size());
+        self.grown_at = self.held.pushes.fetch_add(1, Ordering::Relaxed);
         self.messages.push_back(message);
         self.trim(limits);
+    }
+
+    /// Lets go of everything: whoever comes back is served from the log.
+    pub(crate) fn clear(&mut self) {
+        self.shrink(self.bytes);
+        self.messages = VecDeque::new();
+    }
+
+    /// When the newest message came, as a number that only grows over all rings of a feed.
+    pub(crate) fn grown_at(&self) -> u64 {
+        self.grown_at
+    }
+
+    fn grow(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.held.add(bytes);
+    }
+
+    fn shrink(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.held.sub(bytes);
     }
 
     /// Puts older messages, dense and ending right before the oldest one here (or before `top + 1` when there is none),
@@ -50,7 +117,7 @@ impl Ring {
         for message in older.into_iter().rev() {
             if message.seq + 1 == before {
                 before = message.seq;
-                self.bytes += message.size();
+                self.grow(message.size());
                 self.messages.push_front(message);
             }
         }
@@ -60,7 +127,7 @@ impl Ring {
         while (self.messages.len() > limits.ring_messages_max || self.bytes > limits.ring_bytes_max)
             && let Some(oldest) = self.messages.pop_front()
         {
-            self.bytes -= oldest.size();
+            self.shrink(oldest.size());
         }
     }
 
@@ -99,6 +166,12 @@ impl Ring {
     }
 }
 
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.shrink(self.bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -117,6 +190,24 @@ mod tests {
         let mut ring = Ring::default();
         (1..=top).for_each(|seq| ring.push(encoded(seq), LIMITS));
         ring
+    }
+
+    #[test]
+    fn all_that_rings_hold_is_counted_and_gone_with_them() {
+        let held = Arc::new(Held::default());
+        let mut rings: Vec<Ring> = (0..3).map(|_| Ring::new(Arc::clone(&held))).collect();
+        for seq in 1..=9 {
+            rings.iter_mut().for_each(|ring| ring.push(encoded(seq), LIMITS));
+        }
+        assert!(rings.is_sorted_by_key(Ring::grown_at));
+        let all = held.bytes();
+        assert_eq!(all, rings.iter().map(Ring::bytes).sum::<usize>());
+        rings[0].clear();
+        assert_eq!((rings[0].bytes(), held.bytes()), (0, all / 3 * 2));
+        rings[0].prepend((7..=9).map(encoded).collect(), 9);
+        assert_eq!(held.bytes(), rings.iter().map(Ring::bytes).sum::<usize>());
+        rings.clear();
+        assert_eq!((held.bytes(), held.gauge.get()), (0, 0));
     }
 
     fn resume(epoch: &str, offset: u64) -> Resume {

@@ -8,14 +8,14 @@ use roomhook_centrifuge::{
     Error, PushBody, Reply, SubscribeResult, UnsubscribePush,
     codes::{self, UnsubscribeCode},
 };
-use roomhook_protocol::rest;
-use roomhook_room::{Event, Incarnation, MsgSeq, RoomInfo, RoomKey, UserId};
+use roomhook_room::{Event, Incarnation, MsgSeq, RoomKey, UserId};
 use roomhook_shard::{Lsn, RoomView};
 use tokio::time::Instant;
 
 use super::{
     Deps, Waiter,
-    ring::{Limits, Recovery, Ring},
+    about::{room_json, subscribe_data},
+    ring::{Held, Limits, Recovery, Ring},
 };
 use crate::realtime::{
     conn::{Conn, ConnId},
@@ -157,9 +157,7 @@ impl Room {
             Event::MessageSent(message) if message.seq == live.top.next() => {
                 let encoded = Arc::new(Encoded::new(&self.channel, &message));
                 live.top = message.seq;
-                let before = live.ring.bytes();
                 live.ring.push(Arc::clone(&encoded), live.ring_limits(deps.settings.ring));
-                deps.metrics.ring_bytes.inc_by(signed(live.ring.bytes()) - signed(before));
                 deps.metrics.encoded.inc();
                 self.unsent.push(encoded);
                 if self.unsent.len() == 1 { Effect::Unsent } else { Effect::None }
@@ -178,7 +176,7 @@ impl Room {
     }
 
     /// The view is here. Returns the joins that waited, and what the events that came meanwhile mean.
-    pub(super) fn loaded(&mut self, view: RoomView, deps: &Deps) -> (Vec<Waiter>, Effect) {
+    pub(super) fn loaded(&mut self, view: RoomView, held: &Arc<Held>, deps: &Deps) -> (Vec<Waiter>, Effect) {
         let info = room_json(&self.key, &view);
         let live = Live {
             at: view.at,
@@ -186,7 +184,7 @@ impl Room {
             incarnation: view.incarnation,
             owner: view.info.owner,
             info,
-            ring: Ring::default(),
+            ring: Ring::new(Arc::clone(held)),
             waiters: Vec::new(),
         };
         let Phase::Loading { waiters, early } = std::mem::replace(&mut self.phase, Phase::Live(live)) else {
@@ -212,12 +210,18 @@ impl Room {
     }
 
     /// What the log had. Returns those who waited for it.
-    pub(super) fn older(&mut self, messages: Vec<Arc<Encoded>>, metrics: &RealtimeMetrics) -> Vec<Waiter> {
+    pub(super) fn older(&mut self, messages: Vec<Arc<Encoded>>) -> Vec<Waiter> {
         let Phase::Live(live) = &mut self.phase else { return Vec::new() };
-        let before = live.ring.bytes();
         live.ring.prepend(messages, live.top.0);
-        metrics.ring_bytes.inc_by(signed(live.ring.bytes()) - signed(before));
         std::mem::take(&mut live.waiters)
+    }
+
+    /// Its ring, if it may be emptied: not while the log is read for somebody, or the two would not meet.
+    pub(super) fn spare_ring(&mut self) -> Option<&mut Ring> {
+        match &mut self.phase {
+            Phase::Live(live) if live.waiters.is_empty() && live.ring.bytes() > 0 => Some(&mut live.ring),
+            Phase::Live(_) | Phase::Loading { .. } => None,
+        }
     }
 
     // === members ===
@@ -338,10 +342,9 @@ impl Room {
         self.forgotten(metrics);
     }
 
-    /// It leaves memory: its gauges do, too.
+    /// It leaves memory: its gauge does, too.
     pub(super) fn forgotten(&self, metrics: &RealtimeMetrics) {
         metrics.rooms.dec();
-        metrics.ring_bytes.dec_by(self.live().map_or(0, |live| signed(live.ring.bytes())));
     }
 
     pub(super) fn is_needed(&mut self, now: Instant, linger: Duration) -> bool {
@@ -367,46 +370,4 @@ impl Live {
         let ring_messages_max = limits.ring_messages_max.max(limits.reply_messages_max) * 2;
         Limits { ring_messages_max, ring_bytes_max: limits.ring_bytes_max.max(limits.reply_bytes_max) * 2, ..limits }
     }
-}
-
-/// `RoomInfo` in the names of the REST API.
-fn room_json(key: &RoomKey, view: &RoomView) -> Bytes {
-    let RoomInfo { room_type, name, owner, cover_url, background_url, custom_info, notice, seat_template, .. } =
-        &view.info;
-    let info = rest::RoomInfo {
-        room_id: key.room.as_str().into(),
-        room_name: name.into(),
-        room_type: room_type.into(),
-        owner_account: owner.as_str().into(),
-        create_time: view.created_at.secs(),
-        is_seat_enabled: view.info.is_seat_enabled,
-        take_seat_mode: (&view.info.take_seat_mode).into(),
-        max_seat_count: view.info.max_seat_count,
-        max_member_count: view.info.max_member_count,
-        is_message_disabled: view.info.is_message_disabled,
-        cover_url: cover_url.into(),
-        category: (&view.info.category).into(),
-        activity_status: view.info.activity_status,
-        view_count: view.statistic.total_viewers,
-        is_public_visible: view.info.is_public_visible,
-        member_count: None,
-        online_count: None,
-        background_url: Some(background_url.into()),
-        notice: Some(notice.into()),
-        keep_owner_on_seat: Some(view.info.keep_owner_on_seat),
-        seat_template: Some(seat_template.into()),
-        custom_info: Some(custom_info.into()),
-    };
-    // Strings and numbers always serialise.
-    serde_json::to_vec(&info).unwrap_or_else(|_| b"{}".to_vec()).into()
-}
-
-/// `{"Room":…,"Online":n,"Me":{…}}`.
-fn subscribe_data(room: &[u8], online: usize, owner: &UserId, me: Option<&UserId>) -> Bytes {
-    let role = if me == Some(owner) { "Owner" } else { "Member" };
-    let mut out = Vec::with_capacity(room.len() + 80);
-    out.extend_from_slice(b"{\"Room\":");
-    out.extend_from_slice(room);
-    out.extend_from_slice(format!(r#","Online":{online},"Me":{{"Role":"{role}","MutedUntil":0}}}}"#).as_bytes());
-    out.into()
 }

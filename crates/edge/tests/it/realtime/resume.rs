@@ -13,6 +13,13 @@ fn small_ring() -> Options {
     options
 }
 
+/// A metric without labels, now.
+fn gauge(world: &World, name: &str) -> f64 {
+    let metrics = world.metrics();
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)).expect("a metric");
+    line.trim().parse().expect("a number")
+}
+
 async fn say_many(client: &mut Client, from: u64, to: u64) {
     for number in from..=to {
         client.say("lobby", &format!("m{number}")).await;
@@ -72,6 +79,47 @@ async fn what_is_not_in_memory_comes_from_the_log_and_too_much_is_said_to_be_los
         ..SubscribeRequest::default()
     };
     assert_eq!(Client::connect(&world, "bob").await.subscribe(request).await.unwrap_err().code, 112);
+    world.stop().await;
+}
+
+/// What is kept for those who come back is bounded over all rooms: the rooms that were quiet for longest give theirs up,
+/// and whoever comes back to them is served from the log.
+#[tokio::test]
+async fn rooms_together_keep_no_more_than_the_limit_and_members_miss_nothing_by_it() {
+    const LIMIT: usize = 256 << 10;
+    let mut options = Options::default();
+    options.realtime = realtime::Config { rings_bytes_max: LIMIT, commands_per_s: 0, ..options.realtime };
+    let world = World::with(options).await;
+    world.furnish().await;
+    let (mut ann, text) = (Client::connect(&world, "ann").await, "x".repeat(5_000));
+    let mut epochs = Vec::new();
+    for number in 0..30 {
+        let room = format!("r{number}");
+        let info = format!(r#"{{"RoomInfo":{{"RoomId":"{room}","RoomType":"Live","Owner_Account":"ann"}}}}"#);
+        world.ok("live_engine_http_srv/create_room", &info).await;
+        epochs.push(ann.join(&room).await.epoch);
+        for said in 1..=5 {
+            ann.say(&room, &text).await;
+            assert_eq!(ann.message().await.offset, said);
+            // The newest message is counted before the limit is looked at.
+            assert!(gauge(&world, "roomhook_realtime_ring_bytes") < LIMIT as f64 + 20_000.0);
+        }
+    }
+    assert!(gauge(&world, "roomhook_realtime_rings_emptied_total") > 10.0, "1.5 MB in two formats went by");
+    let mut bob = Client::connect(&world, "bob").await;
+    for (number, epoch) in epochs.iter().enumerate() {
+        let back = bob.rejoin(&format!("r{number}"), epoch, 2).await;
+        assert!(back.recovered, "room {number}");
+        assert_eq!(back.publications.iter().map(|one| one.offset).collect::<Vec<_>>(), [3, 4, 5], "room {number}");
+        assert!(
+            gauge(&world, "roomhook_realtime_ring_bytes") < LIMIT as f64 + 100_000.0,
+            "what was read is kept again"
+        );
+    }
+    let metrics = world.metrics();
+    for outcome in ["log", "memory"] {
+        assert!(metrics.contains(&format!("recoveries_total{{outcome=\"{outcome}\"}}")), "{metrics}");
+    }
     world.stop().await;
 }
 
