@@ -148,7 +148,10 @@ impl Shared {
             let is_own = |other: &&Arc<Endpoint>| {
                 other.app == own.app && other.id == own.id && other.generation == own.generation
             };
-            let Some(endpoint) = endpoints.borrow().iter().find(is_own).cloned() else { return };
+            let Some(endpoint) = endpoints.borrow().iter().find(is_own).cloned() else {
+                // Deleted. Nothing more is sent, even if whoever ends these tasks waits for the store (simulator, seed 1011448).
+                return self.stopping.store(true, Ordering::Release);
+            };
             if endpoint == *own {
                 return;
             }

@@ -131,8 +131,10 @@ impl Flight {
     pub(crate) fn answered(&self, report: &Report) {
         let mut auditor = self.world.auditor.lock();
         if let Some(delivery) = auditor.deliveries.get_mut(&self.key) {
-            delivery.acknowledged |= report.is_acknowledged();
-            delivery.failed |= !report.is_acknowledged();
+            // Our own reading of the rule, not the server's.
+            let acknowledged = matches!(report.result, Ok(200..=299));
+            delivery.acknowledged |= acknowledged;
+            delivery.failed |= !acknowledged;
         }
         let (endpoint, id) = self.key;
         self.world.note(|| format!("endpoint {endpoint} {}/{}: {:?}", id.shard, id.pos.lsn, report.result));

@@ -1,7 +1,7 @@
 //! The before-send gate under audit: who was asked about what, what was said, and whether it was kept.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
@@ -87,7 +87,8 @@ pub(crate) struct Gates {
     /// Of each sender: the message that has its turn, and the newest one asked about.
     turns: BTreeMap<UserId, u32>,
     newest: BTreeMap<UserId, u32>,
-    asking: BTreeSet<u32>,
+    /// With the time of asking.
+    asking: BTreeMap<u32, u64>,
     /// The moderator failed or was slow in this life: messages may have had to wait for one another.
     troubled: bool,
 }
@@ -100,7 +101,7 @@ impl Gates {
     /// Lines and questions are gone with the server.
     pub(crate) fn life_begins(&mut self) {
         (self.turns, self.newest, self.asking, self.troubled) =
-            (BTreeMap::new(), BTreeMap::new(), BTreeSet::new(), false);
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), false);
     }
 }
 
@@ -162,7 +163,7 @@ pub(crate) fn asked(world: &Arc<World>, request: &Request, verdict: Verdict) -> 
         return None;
     };
     attempt.asked = true;
-    asking.insert(number);
+    asking.insert(number, world.time.now_ms());
     let sent: Value = serde_json::from_slice(&attempt.body).unwrap_or_default();
     world.check("gate", body["MsgBody"] == sent, || format!("the question about {number} shows another body"));
     world.count("gate: asks");
@@ -248,7 +249,8 @@ fn failure(world: &World, settings: &Endpoint) -> GateFailure {
 pub(crate) fn durable(world: &World, room: &RoomKey, message: &Message, newest: Option<&Arc<Endpoint>>) {
     let number = attempt_of(&message.draft);
     let mut gates = world.gates.lock();
-    let troubled = gates.troubled;
+    let slow = |asked: &u64| world.time.now_ms() > asked + PROMPT_MS;
+    let troubled = gates.troubled || gates.asking.values().any(slow);
     let Some(attempt) = gates.attempts.get_mut(&number) else {
         return world.violate("gate", format!("{room}: {number} is in the log and nobody sent it"));
     };
@@ -271,7 +273,8 @@ pub(crate) fn durable(world: &World, room: &RoomKey, message: &Message, newest: 
             Some(Verdict::Replace) => replaced,
             Some(_) => false,
             None => {
-                let calm = !troubled && attempt.begun_ms > world.disturbed_until() && world.scenario.is_gate_roomy();
+                let calm =
+                    !troubled && attempt.begun_ms > world.store_disturbed_until() && world.scenario.is_gate_roomy();
                 world.check("gate", attempt.asked || !calm, || {
                     format!("{room}: {number} got past a moderator that answers well")
                 });

@@ -226,6 +226,11 @@ impl Ledger {
         self.lives.push((now_ms, u64::MAX));
     }
 
+    /// Lives of the server so far.
+    pub(crate) fn lives(&self) -> usize {
+        self.lives.len()
+    }
+
     pub(crate) fn life_ends(&mut self, now_ms: u64) {
         if let Some(life) = self.lives.last_mut().filter(|life| life.1 == u64::MAX) {
             life.1 = now_ms;

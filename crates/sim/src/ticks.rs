@@ -10,7 +10,7 @@ use crate::{auditor, people::Doors, world::World};
 /// Virtual milliseconds between two looks.
 pub(crate) const TICK_MS: u64 = 100;
 /// Records are handed to the window in chunks of this size; a window may be over its limit by what one chunk adds.
-const CHUNK: usize = 256;
+const CHUNK: usize = 64;
 
 /// One look. `deep` compares with the whole ledger.
 pub(crate) fn check(world: &World, doors: &Doors, deep: bool) {

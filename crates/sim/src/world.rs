@@ -60,6 +60,8 @@ pub(crate) struct World {
     pub(crate) starting: AtomicBool,
     /// Until then (virtual milliseconds) delays have an excuse: the store had a fault, the server has just started.
     disturbed_until: AtomicU64,
+    /// The same without starts.
+    store_disturbed_until: AtomicU64,
     violation: Mutex<Option<Violation>>,
     trace: Mutex<Trace>,
 }
@@ -84,6 +86,7 @@ impl World {
             coverage: Mutex::default(),
             starting: AtomicBool::new(false),
             disturbed_until: AtomicU64::new(0),
+            store_disturbed_until: AtomicU64::new(0),
             violation: Mutex::default(),
             trace: Mutex::new(Trace { hash: 0xcbf2_9ce4_8422_2325, lines: keep_trace.then(Vec::new) }),
         })
@@ -107,7 +110,18 @@ impl World {
 
     /// Whatever is late within this time has an excuse.
     pub(crate) fn disturb(&self, for_ms: u64) {
+        let until = self.time.now_ms() + for_ms;
+        self.store_disturbed_until.fetch_max(until, Relaxed);
+        self.disturbed_until.fetch_max(until, Relaxed);
+    }
+
+    /// A server that has just started is excused too.
+    pub(crate) fn starts(&self, for_ms: u64) {
         self.disturbed_until.fetch_max(self.time.now_ms() + for_ms, Relaxed);
+    }
+
+    pub(crate) fn store_disturbed_until(&self) -> u64 {
+        self.store_disturbed_until.load(Relaxed)
     }
 
     /// Whether delays have an excuse now.

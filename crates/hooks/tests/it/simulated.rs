@@ -1,12 +1,25 @@
 //! What the simulator (`crates/sim`) found wrong, told again step by step.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
 use roomhook_hooks::{
     engine::{DeliveryId, Limits, Policy, Verdict},
+    http::{Guard, HttpTransport, SystemResolver},
     retry::RetryPolicy,
     rows::ExceptionRow,
 };
 
-use crate::engine_rig::{Rig, failed, policy, told};
+use roomhook_log::{AppendError, LogId, MemoryLog, ReadError, Row, Rows};
+use roomhook_room::{Endpoint, EndpointId};
+use tokio::sync::watch;
+
+use crate::{
+    engine_rig::{Rig, failed, policy, told},
+    receiver::Receiver,
+    world::{World, config, endpoint},
+};
 
 const ACK: Verdict = Verdict::Acknowledged;
 
@@ -155,4 +168,67 @@ fn after_a_power_loss_no_more_are_set_aside_than_allowed() {
     assert_eq!(rig.parked(), ["b1"]);
     rig.crash();
     assert_eq!((rig.summary().set_aside, rig.summary().totals.parked), (1, 1));
+}
+
+/// Rows that take their time to be written.
+#[derive(Debug)]
+struct SlowRows {
+    inner: Arc<MemoryLog>,
+    held: watch::Sender<bool>,
+    /// Somebody waits.
+    waiting: watch::Sender<bool>,
+}
+
+#[async_trait]
+impl Rows for SlowRows {
+    async fn get(&self, log: LogId, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.inner.get(log, key).await
+    }
+
+    async fn scan(
+        &self,
+        log: LogId,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        self.inner.scan(log, prefix, after, limit).await
+    }
+
+    async fn put(&self, log: LogId, rows: Vec<Row>) -> Result<(), AppendError> {
+        self.waiting.send_replace(*self.held.borrow());
+        self.held.subscribe().wait_for(|held| !held).await.expect("held");
+        self.inner.put(log, rows).await
+    }
+}
+
+/// Seeds 1011448 and 1020065: whoever ends the tasks of deleted endpoints waited for a slow store to start another one.
+#[tokio::test]
+async fn a_deleted_endpoint_gets_nothing_more_however_slow_the_store_is() {
+    let (deleted, other) = (Receiver::start().await, Receiver::start().await);
+    let first = endpoint(&deleted.url("/"));
+    let second = Endpoint { id: EndpointId("other".into()), ..endpoint(&other.url("/")) };
+    let mut world = World::stopped(config(), vec![first.clone()]).await;
+    let rows = Arc::new(SlowRows {
+        inner: world.log.clone(),
+        held: watch::Sender::new(false),
+        waiting: watch::Sender::new(false),
+    });
+    let guard = Guard::new(vec!["127.0.0.0/8".parse().expect("net")]);
+    world.start_beside(Arc::new(HttpTransport::new(Arc::new(SystemResolver::default()), guard)), rows.clone());
+    world.say("r", "before").await;
+    deleted.wait_for(1).await;
+    rows.held.send_replace(true);
+    world.configure(vec![first, second.clone()]);
+    rows.waiting.subscribe().wait_for(|waiting| *waiting).await.expect("waiting");
+    world.configure(vec![second]);
+    world.say("r", "after").await;
+    // Others of the first endpoint's tasks have had time: its reader runs before the second endpoint's is even started.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    rows.held.send_replace(false);
+    other.wait_for(2).await;
+    assert_eq!(deleted.got().len(), 1);
+    world.stop().await;
 }

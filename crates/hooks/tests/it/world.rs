@@ -109,13 +109,17 @@ impl World {
     }
 
     pub(crate) fn start_over(&mut self, transport: Arc<dyn Transport>) {
+        self.start_beside(transport, self.log.clone());
+    }
+
+    pub(crate) fn start_beside(&mut self, transport: Arc<dyn Transport>, rows: Arc<dyn Rows>) {
         self.registry = Registry::default();
         let off = self.clock_off.clone();
         let clock = move || UnixMillis(now().0.saturating_add_signed(off.load(Ordering::Acquire)));
         let hooks = roomhook_hooks::start_with(
             transport,
             self.log.clone(),
-            self.log.clone(),
+            rows,
             self.shards,
             self.endpoints.subscribe(),
             self.config.clone(),

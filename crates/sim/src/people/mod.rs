@@ -19,8 +19,6 @@ use crate::{
     world::World,
 };
 
-/// The farthest a clock is set off at once.
-const CLOCK_STEP_MS: i64 = 600_000;
 /// The endpoint of the app in trouble that is itself never in any.
 pub(crate) const STEADY: &str = "steady";
 
@@ -91,7 +89,7 @@ impl People {
         let (world, scenario) = (Arc::clone(&self.world), self.world.scenario.clone());
         let dice = &world.act_dice;
         if dice.chance(scenario.clock_steps) {
-            let by = dice.from(0..=2 * CLOCK_STEP_MS as u64) as i64 - CLOCK_STEP_MS;
+            let by = dice.from(0..=2 * scenario.clock_step_ms as u64) as i64 - scenario.clock_step_ms;
             world.note(|| format!("the clock steps by {by} ms"));
             world.count(if by < 0 { "clock: steps back" } else { "clock: steps forth" });
             world.time.step_clock(by);
