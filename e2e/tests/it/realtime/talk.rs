@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result};
 use roomhook_e2e::receiver::Receiver;
 use roomhook_e2e::sdk::{Flavour, Options, Sdk, channel};
-use roomhook_e2e::server::Setup;
+use roomhook_e2e::server::{Server, Setup};
 use roomhook_e2e::{SDKAPPID, rest};
 use serde_json::{Value, json};
 
@@ -101,6 +101,40 @@ async fn what_anybody_says_reaches_every_sdk_and_the_webhook_alike() -> Result<(
         assert_eq!(webhook.param("SdkAppid"), Some(SDKAPPID.to_string().as_str()));
     }
     assert_eq!(first[2].data["Random"], 7, "the sender's own");
+    Ok(())
+}
+
+async fn delivered_bytes(server: &Server) -> Result<f64> {
+    let (_, metrics) = server.admin_get("/metrics").await?;
+    let value = metrics.lines().find_map(|line| line.strip_prefix("roomhook_realtime_delivered_bytes_total "));
+    Ok(value.context("a metric")?.parse()?)
+}
+
+/// permessage-deflate, with four implementations of it that are not ours.
+#[tokio::test]
+async fn compressed_messages_reach_every_sdk_as_they_were() -> Result<()> {
+    let sections = "[realtime]\ndeflate = true\ndeflate_min_bytes = \"1B\"".to_owned();
+    let server = Setup { sections, ..Setup::default() }.start().await?;
+    let mut backend = lobby(&server).await?;
+    let mut members = members_of("lobby", server.address()).await?;
+    let long = "well compressible, 你好. ".repeat(300);
+    for (text, length) in [(long.as_str(), long.len()), ("short", 5), (long.as_str(), long.len())] {
+        let before = delivered_bytes(&server).await?;
+        backend.text("lobby", "ana_k", text).await?;
+        for member in &mut members {
+            let heard = member.publications(1).await?.remove(0);
+            assert_eq!(heard.data["MsgBody"][0]["MsgContent"]["Text"], text, "{}", member.flavour());
+        }
+        let delivered = delivered_bytes(&server).await? - before;
+        let each = delivered / members.len() as f64;
+        assert!(each < 600.0 && each > 50.0, "{length} bytes of text became {each} on the wire");
+    }
+    for member in &mut members {
+        let said = "a client compresses, too. ".repeat(200);
+        member.must("publish", json!({"channel": channel("lobby"), "data": {"Text": said}})).await?;
+        let heard = member.publications(1).await?.remove(0);
+        assert_eq!(heard.data["MsgBody"][0]["MsgContent"]["Text"], said.as_str(), "{}", member.flavour());
+    }
     Ok(())
 }
 
