@@ -14,6 +14,7 @@ use tokio::{
 
 use crate::{
     engine::{CHECKPOINT_SETTLED, Engine, Wakes},
+    kept_trails,
     reader::Reader,
     rows::Names,
     sender,
@@ -149,7 +150,10 @@ async fn write_checkpoints(shared: &Shared, lazy: bool, was_failing: bool) -> bo
         let Some(checkpoint) = shared.core().engine.checkpoint(shard, lazy) else { continue };
         let rows = checkpoint.rows.clone();
         match shared.world.rows.put(roomhook_log::LogId(shard), rows).await {
-            Ok(()) => wrote = true,
+            Ok(()) => {
+                wrote = true;
+                kept_trails::follow(shared, &checkpoint).await;
+            }
             Err(error) => {
                 if !was_failing && !failed {
                     tracing::error!(shard, %error, "cannot write webhook cursors; a restart now would repeat deliveries");

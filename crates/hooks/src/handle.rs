@@ -10,6 +10,8 @@ use roomhook_room::UnixMillis;
 
 use crate::{
     engine::{AsideView, DeliveryId, Engine, Summary, Wakes},
+    pull::EventCursor,
+    replay::Replays,
     rows::{ExceptionRow, Names, RowError},
     shared::{Shared, World},
     supervisor::{EndpointName, Roster},
@@ -21,6 +23,7 @@ use crate::{
 pub struct Handle {
     roster: Roster,
     pub(crate) world: World,
+    pub(crate) replays: Arc<Replays>,
 }
 
 /// How one endpoint is doing.
@@ -52,12 +55,28 @@ pub enum HandleError {
     NoDelivery,
     #[error("there is no such event in the log; it may have been trimmed")]
     NoEvent,
+    #[error("the sender of this message forbade its webhook (ForbidAfterSendMsgCallback)")]
+    Forbidden,
+    #[error("there is no such replay, or not any more")]
+    NoReplay,
     #[error("{0}")]
     Url(String),
-    #[error("that is too much at once: at most {max}")]
+    #[error("{max} deliveries are set aside already, which is the most there may be; wait until some are settled")]
     TooMuch { max: usize },
-    #[error("this cursor was not given out by us")]
+    #[error("{max} replays are running, which is the most there may be; wait for one to end, or stop one")]
+    TooManyReplays { max: usize },
+    #[error("the message lies more than {max} records back in its room, which is too far for one question")]
+    TooFar { max: usize },
+    #[error("this cursor was not given out for this server's store")]
     Cursor,
+    /// Retention overtook a cursor. What lies between it and `next` is gone.
+    #[error("retention dropped events after this cursor; to go on without them, use {next}")]
+    CursorExpired { next: EventCursor },
+    #[error("the server is starting or stopping; try again in a moment")]
+    NotNow,
+    /// Our own store refused a row.
+    #[error("this could not be written down: {0}")]
+    Unwritten(String),
     #[error(transparent)]
     Log(#[from] ReadError),
     #[error("a row cannot be read: {0}")]
@@ -67,8 +86,8 @@ pub enum HandleError {
 }
 
 impl Handle {
-    pub(crate) fn new(roster: Roster, world: World) -> Self {
-        Self { roster, world }
+    pub(crate) fn new(roster: Roster, world: World, replays: Arc<Replays>) -> Self {
+        Self { roster, world, replays }
     }
 
     /// Every running endpoint, in order of app and id.

@@ -1,23 +1,20 @@
-//! Questions about single events: why did it not fire, and what came after this one.
+//! Questions about single events: why did it not fire?
 
-use std::fmt;
-use std::str::FromStr;
-
-use bytes::Bytes;
-use roomhook_log::{LogId, Lsn, ReadError, Record};
-use roomhook_room::{AppId, Event, MsgSeq, RoomKey, decode_record};
+use roomhook_log::{LogId, Lsn, Record};
+use roomhook_room::{AppId, MsgSeq, RoomKey, decode_record};
 
 use crate::{
+    attempt_row::TrailRow,
     engine::{DeliveryId, EventPos, Listed},
     handle::{Handle, HandleError},
-    plan::{self, Command, WhyNot},
+    plan::{Command, WhyNot},
     rows::ExceptionRow,
+    shared::Shared,
     supervisor::EndpointName,
     trail::Attempt,
+    walk::RoomWalk,
 };
 
-/// Records looked at per step backwards through a room.
-const PAGE: usize = 256;
 /// The longest walk backwards through a room for one question.
 const WALK_MAX: usize = 100_000;
 
@@ -49,43 +46,6 @@ pub enum TrailState {
     Parked(ExceptionRow),
 }
 
-/// A place in the logs of all shards, as text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventCursor(Vec<Lsn>);
-
-impl fmt::Display for EventCursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (shard, lsn) in self.0.iter().enumerate() {
-            if shard > 0 {
-                f.write_str(".")?;
-            }
-            write!(f, "{lsn}")?;
-        }
-        Ok(())
-    }
-}
-
-impl FromStr for EventCursor {
-    type Err = HandleError;
-
-    fn from_str(text: &str) -> Result<Self, HandleError> {
-        let parts = text.split('.').map(|part| part.parse().map(Lsn).map_err(|_| HandleError::Cursor));
-        parts.collect::<Result<Vec<_>, _>>().map(Self)
-    }
-}
-
-/// An event as its webhook would carry it.
-#[derive(Clone, Debug)]
-pub struct Pulled {
-    pub id: DeliveryId,
-    pub command: Command,
-    pub room: Bytes,
-    pub seq: u64,
-    pub at: u64,
-    /// The POST body.
-    pub body: Bytes,
-}
-
 impl Handle {
     /// Why a message did or did not reach each endpoint of its app.
     ///
@@ -98,7 +58,7 @@ impl Handle {
         let id = DeliveryId { shard, pos };
         let mut endpoints = Vec::new();
         for (name, shared) in self.all().into_iter().filter(|(name, _)| name.app == room.app) {
-            let (owed, listed, attempts) = {
+            let (owed, listed, mut attempts) = {
                 let core = shared.core();
                 let owed = core
                     .engine
@@ -113,6 +73,9 @@ impl Handle {
                     let key = self.names(&name, &shared).exception(pos);
                     let row = self.world.rows.get(LogId(shard), &key).await?;
                     let row = row.map(|row| ExceptionRow::from_bytes(&row)).transpose()?;
+                    if row.is_some() {
+                        attempts = self.with_kept(&name, &shared, id, attempts).await?;
+                    }
                     Some(row.map_or(TrailState::Listed(Listed::BehindCursor), TrailState::Parked))
                 }
                 listed => listed.map(TrailState::Listed),
@@ -122,120 +85,42 @@ impl Handle {
         Ok(MessageTrail { shard, pos, appended_at: record.at_ms, endpoints })
     }
 
-    /// The record of a message, and its place in it.
-    async fn find_message(&self, room: &RoomKey, seq: MsgSeq) -> Result<(u16, Record, u32), HandleError> {
-        let found = self.room_messages(room, seq, seq).await?;
-        let (shard, record, index, _) = found.into_iter().next().ok_or(HandleError::NoEvent)?;
-        Ok((shard, record, index))
-    }
-
-    /// Messages `from..=to` of a room's newest incarnation, oldest first.
-    pub(crate) async fn room_messages(
-        &self,
-        room: &RoomKey,
-        from: MsgSeq,
-        to: MsgSeq,
-    ) -> Result<Vec<(u16, Record, u32, u64)>, HandleError> {
-        let shard = u16::try_from(room.stable_hash() % u64::from(self.world.shards.max(1))).unwrap_or(0);
-        let key = roomhook_log::Key(room.to_bytes());
-        let (mut before, mut found, mut walked) = (Lsn(u64::MAX), Vec::new(), 0);
-        loop {
-            let page = self.world.log.last(LogId(shard), &key, before, PAGE).await?;
-            let Some(first) = page.first() else { break };
-            before = first.lsn;
-            walked += page.len();
-            if walked > WALK_MAX {
-                return Err(HandleError::TooMuch { max: WALK_MAX });
-            }
-            let mut reached = false;
-            for record in page.into_iter().rev() {
-                let events = decode_record(&record.payload)?;
-                for (index, event) in events.iter().enumerate().rev() {
-                    let index = u32::try_from(index).unwrap_or(u32::MAX);
-                    match event {
-                        Event::MessageSent(message) => {
-                            reached |= message.seq <= from;
-                            if (from..=to).contains(&message.seq) {
-                                found.push((shard, record.clone(), index, message.seq.0));
-                            }
-                        }
-                        // Numbers begin again with each room of this name.
-                        Event::RoomCreated { .. } => reached = true,
-                        Event::RoomDestroyed { .. } => {}
-                    }
-                }
-                if reached {
-                    break;
-                }
-            }
-            if reached {
-                break;
-            }
-        }
-        found.reverse();
-        Ok(found)
-    }
-
-    /// The end of all logs as of now, for a receiver that wants what comes after.
-    ///
-    /// # Errors
-    /// When a log cannot be read. Cancel safe.
-    pub async fn end(&self) -> Result<EventCursor, HandleError> {
-        let mut ends = Vec::new();
-        for shard in 0..self.world.shards {
-            ends.push(self.world.log.bounds(LogId(shard)).await?.next);
-        }
-        Ok(EventCursor(ends))
-    }
-
-    /// What an endpoint is owed after a cursor (`None`: from the oldest record there is), at most about `limit` events,
-    /// with the cursor to go on with. In order within each room. Empty when there is nothing more yet. What retention
-    /// dropped is passed over.
-    ///
-    /// # Errors
-    /// When there is no such endpoint, or a log cannot be read. Cancel safe.
-    pub async fn events(
+    /// The attempts that are remembered, and before them those that were written down when the delivery was parked.
+    async fn with_kept(
         &self,
         name: &EndpointName,
-        after: Option<&EventCursor>,
-        limit: usize,
-    ) -> Result<(Vec<Pulled>, EventCursor), HandleError> {
-        let settings = self.shared(name)?.settings.load_full();
-        let (mut events, mut cursor) = (Vec::new(), Vec::new());
-        for shard in 0..self.world.shards {
-            let bounds = self.world.log.bounds(LogId(shard)).await?;
-            let asked = match after {
-                Some(after) => *after.0.get(usize::from(shard)).ok_or(HandleError::Cursor)?,
-                None => bounds.first,
-            };
-            let mut next = asked.max(bounds.first);
-            while next < bounds.next && events.len() < limit {
-                let batch = match self.world.log.read(LogId(shard), next)?.next_batch().await {
-                    Err(ReadError::Trimmed { first, .. }) => {
-                        next = first;
-                        continue;
-                    }
-                    batch => batch?,
-                };
-                for record in batch.iter() {
-                    if events.len() >= limit {
-                        break;
-                    }
-                    let owed = plan::owed(record, name.app.0, &settings.switches, settings.style, plan::afresh)?;
-                    events.extend(owed.into_iter().map(|owed| Pulled {
-                        id: DeliveryId { shard, pos: owed.pos },
-                        command: owed.content.command,
-                        room: owed.room,
-                        seq: owed.seq,
-                        at: owed.at,
-                        body: owed.content.body,
-                    }));
-                    next = record.lsn.next();
+        shared: &Shared,
+        id: DeliveryId,
+        remembered: Vec<Attempt>,
+    ) -> Result<Vec<Attempt>, HandleError> {
+        let key = self.names(name, shared).trail(id.pos);
+        let Some(row) = self.world.rows.get(LogId(id.shard), &key).await? else { return Ok(remembered) };
+        let is_new = |made: &Attempt| !remembered.iter().any(|known| known.ended_at == made.ended_at);
+        let kept = TrailRow::from_bytes(&row)?.attempts.into_iter().map(Attempt::from);
+        let mut attempts: Vec<Attempt> = kept.filter(is_new).collect();
+        attempts.extend(remembered);
+        attempts.sort_by_key(|made| made.ended_at);
+        Ok(attempts)
+    }
+
+    /// The record of a message, and its place in it.
+    async fn find_message(&self, room: &RoomKey, seq: MsgSeq) -> Result<(u16, Record, u32), HandleError> {
+        let shard = self.world.shard_of(room);
+        let mut walk = RoomWalk::new(self.world.log.as_ref(), LogId(shard), room, Lsn(u64::MAX));
+        while let Some(page) = walk.back().await? {
+            for found in page.messages {
+                if found.seq == seq.0 {
+                    return Ok((shard, found.record, found.index));
+                }
+                if found.seq < seq.0 {
+                    return Err(HandleError::NoEvent);
                 }
             }
-            cursor.push(next);
+            if walk.records() > WALK_MAX {
+                return Err(HandleError::TooFar { max: WALK_MAX });
+            }
         }
-        Ok((events, EventCursor(cursor)))
+        Err(HandleError::NoEvent)
     }
 
     /// The apps that have endpoints running.

@@ -13,7 +13,9 @@ pub mod retry;
 pub mod rows;
 
 mod alarm;
+mod attempt_row;
 mod bodies;
+mod check;
 mod contents;
 pub mod settings;
 
@@ -29,15 +31,23 @@ pub mod gate;
 
 mod handle;
 mod inspect;
+mod kept_trails;
+mod pull;
 mod replay;
+mod trial;
+mod walk;
 
 mod telemetry;
 mod trail;
 
+pub use check::Unusable;
 pub use config::Config;
 pub use handle::{Handle, HandleError, Parked, Status};
-pub use inspect::{EndpointTrail, EventCursor, MessageTrail, Pulled, TrailState};
-pub use replay::{Replay, Replayed, What};
+pub use inspect::{EndpointTrail, MessageTrail, TrailState};
+pub use pull::{EventCursor, EventPage, PULL_RECORDS_MAX, Pulled};
+pub use replay::{
+    FAILURES_KEPT, KEPT_MAX, REPEATS_MAX, RUNNING_MAX, Replay, ReplayState, ReplayStatus, Replayed, What,
+};
 pub use shared::Clock;
 pub use supervisor::{EndpointName, Hooks, start, start_with};
 pub use telemetry::Tally;

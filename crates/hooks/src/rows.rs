@@ -8,7 +8,7 @@ use roomhook_room::{AppId, EndpointId};
 
 use crate::engine::EventPos;
 
-const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 
 /// Where an endpoint stands in a shard, with the numbers as of there.
 #[derive(Clone, PartialEq, Message)]
@@ -91,29 +91,33 @@ pub enum RowError {
 }
 
 macro_rules! versioned {
-    ($row:ty) => {
+    ($visible:vis $row:ty) => {
         impl $row {
-            pub fn to_bytes(&self) -> Bytes {
-                let mut bytes = BytesMut::with_capacity(1 + self.encoded_len());
-                bytes.put_u8(VERSION);
-                bytes.put_slice(&self.encode_to_vec());
-                bytes.freeze()
+            $visible fn to_bytes(&self) -> bytes::Bytes {
+                let mut bytes = Vec::with_capacity(1 + self.encoded_len());
+                bytes.push($crate::rows::VERSION);
+                // A vector has room for everything.
+                let _ = self.encode(&mut bytes);
+                bytes.into()
             }
 
             /// # Errors
             /// When the bytes were not written by [`Self::to_bytes`] of this or an older release.
-            pub fn from_bytes(bytes: &[u8]) -> Result<Self, RowError> {
+            $visible fn from_bytes(bytes: &[u8]) -> Result<Self, RowError> {
                 match bytes.split_first() {
                     None => Err(RowError::Empty),
-                    Some((&VERSION, rest)) => Self::decode(rest).map_err(|error| RowError::Damaged(error.to_string())),
+                    Some((&$crate::rows::VERSION, rest)) => {
+                        Self::decode(rest).map_err(|error| RowError::Damaged(error.to_string()))
+                    }
                     Some((&version, _)) => Err(RowError::Version(version)),
                 }
             }
         }
     };
 }
-versioned!(CursorRow);
-versioned!(ExceptionRow);
+pub(crate) use versioned;
+versioned!(pub CursorRow);
+versioned!(pub ExceptionRow);
 
 /// The keys of one endpoint's rows.
 ///
@@ -144,6 +148,22 @@ impl Names {
 
     pub fn exception(&self, pos: EventPos) -> Bytes {
         self.key(b'x', Some(pos))
+    }
+
+    /// What the keys of all kept trails of the endpoint begin with.
+    pub fn trails(&self) -> Bytes {
+        self.key(b't', None)
+    }
+
+    /// Where the last attempts of a parked delivery are kept.
+    pub fn trail(&self, pos: EventPos) -> Bytes {
+        self.key(b't', Some(pos))
+    }
+
+    /// The position that an exception's key of this endpoint names; `None` for other keys.
+    pub(crate) fn exception_at(&self, key: &[u8]) -> Option<EventPos> {
+        let is_own = key.strip_prefix(b"x").is_some_and(|rest| rest.starts_with(&self.tail));
+        is_own.then(|| Self::position(key)).flatten()
     }
 
     /// Reads the position back from an exception's key.

@@ -11,7 +11,7 @@ use std::{
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 use roomhook_log::{LogRead, Rows};
-use roomhook_room::{Endpoint, UnixMillis};
+use roomhook_room::{Endpoint, RoomKey, UnixMillis};
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
@@ -74,6 +74,11 @@ impl World {
     /// What the engine goes by: never steps.
     pub(crate) fn now(&self) -> u64 {
         self.steady.began.saturating_add(millis(self.steady.since.elapsed()))
+    }
+
+    /// The shard of a room.
+    pub(crate) fn shard_of(&self, room: &RoomKey) -> u16 {
+        u16::try_from(room.stable_hash() % u64::from(self.shards.max(1))).unwrap_or(0)
     }
 
     /// The time of day.

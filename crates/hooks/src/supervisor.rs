@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
 use roomhook_log::{LogId, LogRead, Row, Rows};
@@ -17,6 +18,7 @@ use crate::{
     endpoint::{Endpoints, Running},
     handle::Handle,
     http::{Guard, HttpTransport, SystemResolver, Transport},
+    replay::Replays,
     rows::Names,
     shared::{Clock, Parts, Shared, World},
     telemetry,
@@ -95,12 +97,14 @@ pub fn start_with(
 ) -> Hooks {
     let world = World::new(Parts { log, rows, shards, config, transport, clock });
     let roster = Roster::default();
-    telemetry::register(metrics, roster.clone(), world.clock.clone());
-    let handle = Handle::new(roster.clone(), world.clone());
+    let replays = Replays::new(endpoints.clone());
+    telemetry::register(metrics, roster.clone(), world.clock.clone(), replays.clone());
+    let handle = Handle::new(roster.clone(), world.clone(), replays);
     let (stop, stopped) = oneshot::channel();
     let (tell, started) = watch::channel(false);
+    let (running, sweeps) = (BTreeMap::new(), JoinSet::new());
     let supervisor =
-        Supervisor { world, endpoints, roster, running: BTreeMap::new(), sweeps: JoinSet::new(), started: tell };
+        Supervisor { world, endpoints, roster, handle: handle.clone(), running, sweeps, started: tell };
     // Whoever shuts down awaits this task; if it panics, `shutdown` returns and the process goes on without webhooks.
     let task = tokio::spawn(supervisor.run(stopped));
     Hooks { handle, started, stop, task }
@@ -110,6 +114,7 @@ struct Supervisor {
     world: World,
     endpoints: Endpoints,
     roster: Roster,
+    handle: Handle,
     running: BTreeMap<EndpointName, Running>,
     /// Removals of the rows of deleted endpoints.
     sweeps: JoinSet<()>,
@@ -120,7 +125,7 @@ impl Supervisor {
     async fn run(mut self, mut stopped: oneshot::Receiver<Instant>) {
         let deadline = loop {
             let wanted = self.endpoints.borrow_and_update().clone();
-            let complete = self.reconcile(&wanted).await;
+            let complete = self.reconcile(&wanted).await & self.restore_replays().await;
             self.started.send_replace(true);
             while self.sweeps.try_join_next().is_some() {}
             tokio::select! {
@@ -132,8 +137,11 @@ impl Supervisor {
                 () = tokio::time::sleep(START_AGAIN), if !complete => {}
             }
         };
-        let stops: JoinSet<()> =
+        // They note where they are while endpoints finish what is in flight.
+        let replays = self.handle.replays.clone();
+        let mut stops: JoinSet<()> =
             std::mem::take(&mut self.running).into_values().map(|running| running.stop(deadline)).collect();
+        stops.spawn(async move { replays.shutdown(deadline).await });
         stops.join_all().await;
         // Rows of deleted endpoints that are not removed by then are never read again.
         let _ = tokio::time::timeout_at(deadline, self.sweeps.join_all()).await;
@@ -160,6 +168,15 @@ impl Supervisor {
             }
         }
         complete
+    }
+
+    /// Goes on with replays of earlier processes. False when their rows cannot be read.
+    async fn restore_replays(&self) -> bool {
+        let restored = self.handle.replays.restore(&self.handle).await;
+        if let Err(error) = &restored {
+            tracing::error!(%error, "cannot read the replays of earlier processes, trying again");
+        }
+        restored.is_ok()
     }
 
     async fn add(&mut self, name: EndpointName, endpoint: Arc<Endpoint>) -> bool {
@@ -194,22 +211,36 @@ fn is_wanted(running: &Running, wanted: &[Arc<Endpoint>]) -> bool {
 async fn sweep(world: World, names: Names) {
     for shard in 0..world.shards {
         let log = LogId(shard);
-        loop {
-            let found = match world.rows.scan(log, &names.exceptions(), None, SWEEP_ROWS).await {
-                Ok(found) => found,
-                Err(error) => return tracing::warn!(shard, %error, "cannot remove rows of a deleted endpoint"),
-            };
-            let last = found.len() < SWEEP_ROWS;
-            let mut rows: Vec<Row> = found.into_iter().map(|(key, _)| Row { key, value: None }).collect();
-            if last {
-                rows.push(Row { key: names.cursor(), value: None });
+        if !sweep_all(&world, log, &names.trails(), None).await
+            || !sweep_all(&world, log, &names.exceptions(), Some(names.cursor())).await
+        {
+            return;
+        }
+    }
+}
+
+/// Removes the rows of a prefix, and `at_last` with the last of them. False when that did not work.
+async fn sweep_all(world: &World, log: LogId, prefix: &[u8], at_last: Option<Bytes>) -> bool {
+    loop {
+        let found = match world.rows.scan(log, prefix, None, SWEEP_ROWS).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%log, %error, "cannot remove rows of a deleted endpoint");
+                return false;
             }
-            if let Err(error) = world.rows.put(log, rows).await {
-                return tracing::warn!(shard, %error, "cannot remove rows of a deleted endpoint");
-            }
-            if last {
-                break;
-            }
+        };
+        let is_last = found.len() < SWEEP_ROWS;
+        let last = at_last.clone().filter(|_| is_last);
+        let keys = found.into_iter().map(|(key, _)| key).chain(last);
+        let rows: Vec<Row> = keys.map(|key| Row { key, value: None }).collect();
+        if !rows.is_empty()
+            && let Err(error) = world.rows.put(log, rows).await
+        {
+            tracing::warn!(%log, %error, "cannot remove rows of a deleted endpoint");
+            return false;
+        }
+        if is_last {
+            return true;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The metrics of webhooks. Numbers are kept with the engine and read when somebody asks, so they always add up; labels
 //! are app and endpoint, never a room, a user or a URL.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use prometheus_client::{
     collector::Collector,
@@ -13,6 +13,7 @@ use prometheus_client::{
 use crate::{
     engine::{Job, Mode, Summary},
     http::Report,
+    replay::Replays,
     shared::Clock,
     supervisor::{EndpointName, Roster},
 };
@@ -93,13 +94,14 @@ impl Tally {
     }
 }
 
-pub(crate) fn register(metrics: &mut Registry, roster: Roster, clock: Clock) {
-    metrics.register_collector(Box::new(Webhooks { roster, clock }));
+pub(crate) fn register(metrics: &mut Registry, roster: Roster, clock: Clock, replays: Arc<Replays>) {
+    metrics.register_collector(Box::new(Webhooks { roster, clock, replays }));
 }
 
 struct Webhooks {
     roster: Roster,
     clock: Clock,
+    replays: Arc<Replays>,
 }
 
 impl fmt::Debug for Webhooks {
@@ -167,6 +169,10 @@ impl Collector for Webhooks {
             let lag_ms = summary.oldest_pending_at.map_or(0, |at| now.saturating_sub(at));
             ConstGauge::new(lag_ms as f64 / 1_000.0).encode(lag.encode_family(labels)?)?;
         }
+        let running = i64::try_from(self.replays.running()).unwrap_or(i64::MAX);
+        let help = "Replays that run or wait (limit: 8)";
+        let replays = encoder.encode_descriptor("webhook_replays_running", help, None, MetricType::Gauge)?;
+        ConstGauge::new(running).encode(replays)?;
         encode_tallies(&mut encoder, &seen)
     }
 }

@@ -97,7 +97,9 @@ impl Engine {
                 let stored = stored.ok_or_else(|| corrupt(self.log, first, "it is missing".to_owned()))?;
                 let chunk = self.decode(&event_key(first), stored.into(), first)?;
                 let wanted = chunk.into_iter().rev().filter(|record| record.lsn < before && record.key == *key);
-                found.extend(wanted.take(limit - found.len()));
+                // A record is a slice of its chunk, and a chunk may be long: without a copy, a page of one room's messages would
+                // hold on to everything that was said beside them.
+                found.extend(wanted.take(limit - found.len()).map(detached));
             }
         }
         Ok(())
@@ -154,6 +156,14 @@ impl Engine {
             }
         }
         Ok(())
+    }
+}
+
+fn detached(record: Record) -> Record {
+    Record {
+        key: Key(Bytes::copy_from_slice(&record.key.0)),
+        payload: Bytes::copy_from_slice(&record.payload),
+        ..record
     }
 }
 

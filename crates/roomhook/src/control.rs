@@ -8,11 +8,12 @@ use roomhook_edge::admin::api::{
     PulledEvent, Question, Replayed, Timings, WebhookControl,
 };
 use roomhook_hooks::{
-    Attempt, EndpointName, EndpointTrail, EventCursor, Handle, HandleError, Parked, Replay, Status, TrailState, What,
+    Attempt, EndpointName, EndpointTrail, EventCursor, Handle, HandleError, Parked, Replay, ReplayStatus, Status,
+    TrailState, Unusable, What,
     engine::{DeliveryId, EventPos, Listed, Mode, Settlement},
     gate::{Asked, Gate},
 };
-use roomhook_room::{AppId, MsgSeq, RoomKey};
+use roomhook_room::{AppId, Endpoint, MsgSeq, RoomKey};
 use roomhook_shard::Lsn;
 
 /// Running webhooks, as operators see them.
@@ -78,12 +79,11 @@ impl WebhookControl for Control {
         self.hooks.resume(&name(endpoint)).map_err(refused)
     }
 
-    async fn replay(
-        &self,
-        endpoint: &EndpointRef,
-        replay: api::Replay,
-        progress: &mut (dyn FnMut(Replayed) + Send),
-    ) -> Result<Replayed, ApiError> {
+    fn check(&self, endpoint: &Endpoint) -> Result<(), ApiError> {
+        self.hooks.check(endpoint).map_err(|Unusable { setting, reason }| ApiError::field(setting, reason))
+    }
+
+    async fn start_replay(&self, endpoint: &EndpointRef, replay: api::Replay) -> Result<api::ReplayState, ApiError> {
         let replay = Replay {
             what: match replay.what {
                 api::What::One(delivery) => What::One(id(delivery)),
@@ -94,9 +94,19 @@ impl WebhookControl for Control {
             to: replay.to,
             per_s: replay.per_s,
         };
-        let mut tell = |done: &roomhook_hooks::Replayed| progress(replayed(done));
-        let done = self.hooks.replay(&name(endpoint), &replay, &mut tell).await.map_err(refused)?;
-        Ok(replayed(&done))
+        self.hooks.start_replay(&name(endpoint), replay).await.map(replay_state).map_err(refused)
+    }
+
+    fn replays(&self) -> Vec<api::ReplayState> {
+        self.hooks.replays().into_iter().map(replay_state).collect()
+    }
+
+    fn replay(&self, number: u64) -> Result<api::ReplayState, ApiError> {
+        self.hooks.replay(number).map(replay_state).map_err(refused)
+    }
+
+    async fn stop_replay(&self, number: u64) -> Result<api::ReplayState, ApiError> {
+        self.hooks.stop_replay(number).await.map(replay_state).map_err(refused)
     }
 
     async fn test(&self, endpoint: &EndpointRef) -> Result<api::Attempt, ApiError> {
@@ -114,7 +124,7 @@ impl WebhookControl for Control {
 
     async fn events(&self, endpoint: &EndpointRef, after: Option<&str>, limit: usize) -> Result<EventPage, ApiError> {
         let after: Option<EventCursor> = after.map(str::parse).transpose().map_err(refused)?;
-        let (events, next) = self.hooks.events(&name(endpoint), after.as_ref(), limit).await.map_err(refused)?;
+        let page = self.hooks.events(&name(endpoint), after.as_ref(), limit).await.map_err(refused)?;
         let pulled = |event: roomhook_hooks::Pulled| PulledEvent {
             delivery: delivery(event.id).to_string(),
             command: event.command.word().to_owned(),
@@ -124,7 +134,8 @@ impl WebhookControl for Control {
             // Bodies are JSON text, written by us.
             body: String::from_utf8_lossy(&event.body).into_owned(),
         };
-        Ok(EventPage { events: events.into_iter().map(pulled).collect(), next: next.to_string() })
+        let events = page.events.into_iter().map(pulled).collect();
+        Ok(EventPage { events, next: page.next.to_string(), at_end: page.at_end })
     }
 
     async fn end(&self) -> Result<String, ApiError> {
@@ -156,13 +167,19 @@ fn room(key: &[u8]) -> String {
 }
 
 fn refused(error: HandleError) -> ApiError {
+    if let HandleError::CursorExpired { next } = &error {
+        return ApiError { next: Some(next.to_string()), ..ApiError::new(Code::CursorExpired, error.to_string()) };
+    }
     let code = match &error {
         HandleError::NoEndpoint => Code::EndpointMissing,
+        HandleError::NoReplay => Code::ReplayMissing,
+        HandleError::Forbidden => Code::NotOwed,
         HandleError::NoDelivery => Code::DeliveryMissing,
         HandleError::NoEvent => Code::EventMissing,
         HandleError::Url(_) | HandleError::Cursor => Code::BadRequest,
-        HandleError::TooMuch { .. } => Code::TooMuch,
-        HandleError::Log(_) => Code::Unavailable,
+        HandleError::CursorExpired { .. } => Code::CursorExpired,
+        HandleError::TooMuch { .. } | HandleError::TooManyReplays { .. } | HandleError::TooFar { .. } => Code::TooMuch,
+        HandleError::Log(_) | HandleError::NotNow | HandleError::Unwritten(_) => Code::Unavailable,
         HandleError::Row(_) | HandleError::Record(_) => Code::Internal,
     };
     ApiError::new(code, error.to_string())
@@ -226,13 +243,43 @@ fn ms(took: Duration) -> f64 {
     (took.as_secs_f64() * 1e6).round() / 1e3
 }
 
-fn replayed(done: &roomhook_hooks::Replayed) -> Replayed {
-    Replayed {
-        acknowledged: done.acknowledged,
-        failed: done.failed,
-        gone: done.gone,
-        requeued: done.requeued,
-        failures: done.failures.iter().map(attempt).collect(),
+fn replay_state(state: roomhook_hooks::ReplayState) -> api::ReplayState {
+    let Replay { what, to, per_s } = state.replay;
+    let (mut delivery, mut messages, mut time, mut parked) = (None, None, None, None);
+    match what {
+        What::One(one) => delivery = Some(self::delivery(one).to_string()),
+        What::Room { room, from, to } => {
+            messages = Some(api::RoomRange { room: room.room.as_str().to_owned(), from: from.0, to: to.0 });
+        }
+        What::Time { from, to } => time = Some(api::TimeRange { from_ms: from, to_ms: to }),
+        What::Parked => parked = Some(true),
+    }
+    let done = state.done;
+    api::ReplayState {
+        replay: state.number.to_string(),
+        app: state.endpoint.app.0,
+        endpoint: state.endpoint.id.0,
+        what: api::Replayable { delivery, messages, time, parked },
+        to,
+        per_s: per_s.get(),
+        status: match state.status {
+            ReplayStatus::Running => api::ReplayStatus::Running,
+            ReplayStatus::Done => api::ReplayStatus::Done,
+            ReplayStatus::Broken => api::ReplayStatus::Broken,
+            ReplayStatus::Stopped => api::ReplayStatus::Stopped,
+        },
+        reason: state.reason,
+        started_at: state.started_at,
+        ended_at: state.ended_at,
+        resumed: state.resumed,
+        progress: Replayed {
+            acknowledged: done.acknowledged,
+            failed: done.failed,
+            gone: done.gone,
+            not_owed: done.not_owed,
+            requeued: done.requeued,
+            failures: done.failures.iter().map(attempt).collect(),
+        },
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use roomhook_room::{AppId, Endpoint, EndpointId, directory::Command};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Mutex, OwnedMutexGuard, mpsc, oneshot, watch},
     task::JoinSet,
 };
 use tracing::Instrument as _;
@@ -30,6 +30,42 @@ pub struct Directory {
     inbox: mpsc::Sender<Request>,
     view: Arc<View>,
     health: Arc<Health>,
+    /// Held by whoever changes an endpoint.
+    turns: Arc<Mutex<()>>,
+}
+
+/// The right to change endpoints, held by one caller at a time: what it reads stays true until its change is made.
+///
+/// The right goes along with the change and comes back when that was answered. So whoever is next sees it, also when the caller
+/// gave up waiting for the answer meanwhile.
+#[derive(Debug)]
+pub struct Turn {
+    directory: Directory,
+    held: OwnedMutexGuard<()>,
+}
+
+impl Turn {
+    /// As [`Directory::endpoint`].
+    #[must_use]
+    pub fn endpoint(&self, app: AppId, id: &EndpointId) -> Option<Arc<Endpoint>> {
+        self.directory.endpoint(app, id)
+    }
+
+    /// As [`Directory::put_endpoint`].
+    ///
+    /// # Errors
+    /// As [`Directory::import`].
+    pub async fn put(self, endpoint: Endpoint) -> Result<(), ExecuteError> {
+        self.directory.execute(Command::PutEndpoint(Box::new(endpoint)), Some(self.held)).await.map(drop)
+    }
+
+    /// As [`Directory::delete_endpoint`].
+    ///
+    /// # Errors
+    /// As [`Directory::import`].
+    pub async fn delete(self, app: AppId, id: EndpointId) -> Result<bool, ExecuteError> {
+        self.directory.execute(Command::DeleteEndpoint { app, id }, Some(self.held)).await
+    }
 }
 
 impl Directory {
@@ -56,7 +92,12 @@ impl Directory {
     /// # Errors
     /// [`ExecuteError`], never `Rejected`. A call that is dropped may still happen.
     pub async fn import(&self, app: AppId, accounts: Vec<ImportAccount>) -> Result<(), ExecuteError> {
-        self.execute(Command::Import { app, accounts }).await.map(drop)
+        self.execute(Command::Import { app, accounts }, None).await.map(drop)
+    }
+
+    /// Waits for the right to change endpoints. Whoever changes one by what it was takes it before looking.
+    pub async fn turn(&self) -> Turn {
+        Turn { directory: self.clone(), held: Arc::clone(&self.turns).lock_owned().await }
     }
 
     /// Creates or replaces an endpoint. `generation`, `created_at` and `past` are set by the directory.
@@ -66,7 +107,7 @@ impl Directory {
     /// # Errors
     /// As [`Directory::import`].
     pub async fn put_endpoint(&self, endpoint: Endpoint) -> Result<(), ExecuteError> {
-        self.execute(Command::PutEndpoint(Box::new(endpoint))).await.map(drop)
+        self.turn().await.put(endpoint).await
     }
 
     /// Deletes an endpoint; false when there was none.
@@ -74,14 +115,14 @@ impl Directory {
     /// # Errors
     /// As [`Directory::import`].
     pub async fn delete_endpoint(&self, app: AppId, id: EndpointId) -> Result<bool, ExecuteError> {
-        self.execute(Command::DeleteEndpoint { app, id }).await
+        self.turn().await.delete(app, id).await
     }
 
-    /// Whether anything changed.
-    async fn execute(&self, command: Command) -> Result<bool, ExecuteError> {
+    /// Whether anything changed. `turn` ends with the answer.
+    async fn execute(&self, command: Command, turn: Option<OwnedMutexGuard<()>>) -> Result<bool, ExecuteError> {
         self.health.check_open()?;
         let (reply, answer) = oneshot::channel();
-        self.inbox.try_send(Request { command, reply }).map_err(|error| match error {
+        self.inbox.try_send(Request { command, reply, turn }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ExecuteError::Busy,
             mpsc::error::TrySendError::Closed(_) => ExecuteError::Unavailable("the server is stopping".into()),
         })?;
@@ -112,7 +153,8 @@ impl Ready {
         let (inbox, requests) = mpsc::channel(deps.config.inbox_max);
         let view = Arc::new(View::of(&opened.folded.state));
         let health = Arc::clone(&deps.health);
-        let directory = Directory { inbox, view: Arc::clone(&view), health: Arc::clone(&health) };
+        let directory =
+            Directory { inbox, view: Arc::clone(&view), health: Arc::clone(&health), turns: Arc::default() };
         tasks.spawn(supervise(deps, view, requests, opened).instrument(tracing::info_span!("directory")));
         (directory, health)
     }

@@ -10,6 +10,7 @@ use roomhook_protocol::{
     rest::{GetCallbackPayload, Nothing, SetCallback, SetCallbackToken, TokenPayload},
 };
 use roomhook_room::{Endpoint, EndpointId, Token};
+use roomhook_shard::Turn;
 
 use super::{Call, answer::Outcome, route::Command};
 
@@ -27,8 +28,10 @@ pub(super) fn get_token(call: &Call<'_>) -> Outcome<TokenPayload> {
     Ok(Some(TokenPayload { token: token.value.clone(), is_token_enable: token.enabled }))
 }
 
-/// The commands that change something. The caller makes sure that there is one at a time.
+/// The commands that change something: each reads the endpoint, changes it and writes it back, one at a time, whichever door
+/// they come through.
 pub(super) async fn change(command: Command, call: &Call<'_>) -> Outcome<Nothing> {
+    let turn = call.engine(async { Ok(call.services.directory.turn().await) }).await?;
     match command {
         Command::SetCallback => {
             let request = callback_request(call)?;
@@ -36,30 +39,30 @@ pub(super) async fn change(command: Command, call: &Call<'_>) -> Outcome<Nothing
                 return Err(Failure::of(codes::CALLBACK_EXISTS));
             }
             let endpoint = current(call).map_or_else(|| unset(call), |endpoint| Endpoint::clone(&endpoint));
-            put(call, with_callback(endpoint, request)).await
+            put(call, turn, with_callback(endpoint, request)).await
         }
         Command::UpdateCallback => {
             let request = callback_request(call)?;
             let endpoint = Endpoint::clone(&*configured(call)?);
-            put(call, with_callback(endpoint, request)).await
+            put(call, turn, with_callback(endpoint, request)).await
         }
         Command::DeleteCallback => {
             let Nothing {} = call.parse()?;
             let endpoint = Endpoint::clone(&*configured(call)?);
-            put_or_delete(call, Endpoint { url: String::new(), commands: Vec::new(), ..endpoint }).await
+            put_or_delete(call, turn, Endpoint { url: String::new(), commands: Vec::new(), ..endpoint }).await
         }
         Command::SetCallbackToken => {
             let request: SetCallbackToken<'_> = call.parse()?;
             request.check()?;
             let endpoint = current(call).map_or_else(|| unset(call), |endpoint| Endpoint::clone(&endpoint));
             let token = merged(endpoint.token.clone(), request)?;
-            put(call, Endpoint { token: Some(token), ..endpoint }).await
+            put(call, turn, Endpoint { token: Some(token), ..endpoint }).await
         }
         Command::DeleteCallbackToken => {
             let Nothing {} = call.parse()?;
             let endpoint = current(call).filter(|endpoint| endpoint.token.is_some());
             let endpoint = endpoint.ok_or_else(|| Failure::of(codes::CALLBACK_TOKEN_MISSING))?;
-            put_or_delete(call, Endpoint { token: None, ..Endpoint::clone(&endpoint) }).await
+            put_or_delete(call, turn, Endpoint { token: None, ..Endpoint::clone(&endpoint) }).await
         }
         _ => Err(call.codes().misfit()),
     }
@@ -111,15 +114,15 @@ fn merged(token: Option<Token>, request: SetCallbackToken<'_>) -> Result<Token, 
     })
 }
 
-async fn put(call: &Call<'_>, endpoint: Endpoint) -> Outcome<Nothing> {
-    call.engine(call.services.directory.put_endpoint(endpoint)).await?;
+async fn put(call: &Call<'_>, turn: Turn, endpoint: Endpoint) -> Outcome<Nothing> {
+    call.engine(turn.put(endpoint)).await?;
     Ok(None)
 }
 
-async fn put_or_delete(call: &Call<'_>, endpoint: Endpoint) -> Outcome<Nothing> {
+async fn put_or_delete(call: &Call<'_>, turn: Turn, endpoint: Endpoint) -> Outcome<Nothing> {
     if endpoint.url.is_empty() && endpoint.token.is_none() {
-        call.engine(call.services.directory.delete_endpoint(endpoint.app, endpoint.id)).await?;
+        call.engine(turn.delete(endpoint.app, endpoint.id)).await?;
         return Ok(None);
     }
-    put(call, endpoint).await
+    put(call, turn, endpoint).await
 }

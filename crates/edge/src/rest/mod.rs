@@ -37,7 +37,6 @@ use roomhook_protocol::{
 use roomhook_room::{RoomId, RoomKey, UnixMillis, UserId};
 use roomhook_shard::ExecuteError;
 use serde::Deserialize;
-use tokio::sync::Mutex;
 
 use crate::{
     auth::Caller,
@@ -73,8 +72,6 @@ pub struct Rest {
     metrics: RestMetrics,
     by_command: HashMap<Command, CommandMetrics, ahash::RandomState>,
     other: CommandMetrics,
-    /// `live_config/*` reads an endpoint, changes it and writes it back: one at a time.
-    endpoint_changes: Mutex<()>,
 }
 
 /// One call that was let in.
@@ -94,7 +91,7 @@ impl Rest {
         let by_command = Command::ALL.iter().map(|command| (*command, metrics.command(command.name()))).collect();
         let other = metrics.command("other");
         let request_ids = RequestIds::new(start);
-        Self { services, config, request_ids, metrics, by_command, other, endpoint_changes: Mutex::new(()) }
+        Self { services, config, request_ids, metrics, by_command, other }
     }
 
     /// Answers one request. `client_ip` becomes the `ClientIP` of messages it sends.
@@ -184,12 +181,7 @@ impl Rest {
             | Command::UpdateCallback
             | Command::DeleteCallback
             | Command::SetCallbackToken
-            | Command::DeleteCallbackToken => {
-                let one_at_a_time = self.endpoint_changes.lock().await;
-                let outcome = live_config::change(command, call).await;
-                drop(one_at_a_time);
-                Answer::new(wrapping, id, outcome)
-            }
+            | Command::DeleteCallbackToken => Answer::new(wrapping, id, live_config::change(command, call).await),
         }
     }
 

@@ -1,15 +1,12 @@
 //! Endpoints change while messages flow: each change takes effect at once.
 
-use std::num::NonZeroU32;
-
-use roomhook_hooks::{HandleError, Replay, TrailState, What, engine::Listed};
 use roomhook_log::{AppendError, Fault, LogId};
-use roomhook_room::{EndpointId, Event, MsgSeq, RoomId, RoomInfo, RoomKey, Start, Statistic, Token};
+use roomhook_room::{EndpointId, Event, MsgSeq, RoomId, RoomKey, Start, Statistic, Token};
 
 use crate::{
-    misbehaving::{default, wait_for_status},
+    misbehaving::wait_for_status,
     receiver::{Receiver, Reply},
-    world::{APP, World, config, endpoint, now, user},
+    world::{APP, World, config, endpoint, now, room_info, user},
 };
 
 #[tokio::test]
@@ -174,26 +171,7 @@ async fn rooms_that_come_and_go_fire_their_own_commands() {
     let mut live = endpoint(&receiver.url("/"));
     live.commands = vec!["Live.CallbackAfterCreateRoom".into(), "Live.CallbackAfterDestroyRoom".into()];
     let mut world = World::new(vec![live]).await;
-    let info = RoomInfo {
-        room_type: "Live".into(),
-        name: "Night market".into(),
-        owner: user("host_lin"),
-        cover_url: String::new(),
-        background_url: String::new(),
-        custom_info: String::new(),
-        notice: String::new(),
-        seat_template: String::new(),
-        take_seat_mode: "ApplyToTake".into(),
-        is_message_disabled: false,
-        is_seat_enabled: true,
-        is_public_visible: true,
-        is_unlimited_room_enabled: false,
-        keep_owner_on_seat: false,
-        max_seat_count: 9,
-        max_member_count: 500,
-        activity_status: 0,
-        category: vec![3, 11],
-    };
+    let info = room_info();
     let created = Event::RoomCreated {
         at: now(),
         operator: user("administrator"),
@@ -230,137 +208,6 @@ async fn a_failed_append_never_fires() {
     assert_eq!(got[0].body["MsgBody"][0]["MsgContent"]["Text"], "kept");
     world.stop().await;
     assert_eq!(receiver.got().len(), 1);
-}
-
-#[tokio::test]
-async fn a_range_is_replayed_elsewhere_while_live_delivery_goes_on() {
-    let (home, elsewhere) = (Receiver::start().await, Receiver::start().await);
-    let mut world = World::new(vec![endpoint(&home.url("/"))]).await;
-    for _ in 0..10 {
-        world.say("r", "x").await;
-    }
-    home.wait_for(10).await;
-    let replay = Replay {
-        what: What::Room {
-            room: RoomKey { app: APP, room: RoomId::new("r").expect("room") },
-            from: MsgSeq(3),
-            to: MsgSeq(6),
-        },
-        to: Some(elsewhere.url("/again")),
-        per_s: NonZeroU32::new(1_000).expect("rate"),
-    };
-    let done = world.hooks().replay(&default(), &replay, &mut |_| {}).await.expect("replay");
-    assert_eq!((done.acknowledged, done.failed), (4, 0));
-    let got = elsewhere.got();
-    assert_eq!(got.iter().map(crate::receiver::Got::seq).collect::<Vec<_>>(), [3, 4, 5, 6]);
-    let ids = |receiver: &Receiver| {
-        receiver
-            .got()
-            .iter()
-            .filter(|got| got.seq() == 3)
-            .map(|got| got.header("webhook-id").to_owned())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(ids(&home), ids(&elsewhere), "the same event has the same id");
-    let time = Replay { what: What::Time { from: 0, to: u64::MAX }, ..replay };
-    let done = world.hooks().replay(&default(), &time, &mut |_| {}).await.expect("replay");
-    assert_eq!(done.acknowledged, 10);
-    world.stop().await;
-}
-
-#[tokio::test]
-async fn a_replay_of_what_is_not_there_says_so_instead_of_waiting_for_it() {
-    let receiver = Receiver::start().await;
-    let mut world = World::new(vec![endpoint(&receiver.url("/"))]).await;
-    wait_for_status(world.hooks(), |_| true).await;
-    for (shard, lsn) in [(0, 1_000_000), (0, u64::MAX), (60_000, 1), (u16::MAX, 1)] {
-        let pos = roomhook_hooks::engine::EventPos { lsn: roomhook_log::Lsn(lsn), index: 0 };
-        let what = What::One(roomhook_hooks::engine::DeliveryId { shard, pos });
-        let replay = Replay { what, to: None, per_s: NonZeroU32::new(1_000).expect("rate") };
-        let replayed = async { world.hooks().replay(&default(), &replay, &mut |_| {}).await };
-        let replayed = tokio::time::timeout(std::time::Duration::from_secs(10), replayed).await;
-        assert!(matches!(replayed, Ok(Err(HandleError::NoEvent))), "{shard}-{lsn}");
-    }
-    world.stop().await;
-}
-
-#[tokio::test]
-async fn parked_deliveries_are_listed_and_replayed_and_the_numbers_add_up() {
-    let receiver = Receiver::start().await;
-    receiver.rule(|got| if got.seq() == 2 { Reply::status(422) } else { Reply::ok() });
-    let mut config = config();
-    config.hold = std::time::Duration::from_millis(50);
-    config.retry.for_at_most = std::time::Duration::from_millis(200);
-    let mut world = World::with(config, vec![endpoint(&receiver.url("/"))]).await;
-    for _ in 0..4 {
-        world.say("r", "x").await;
-    }
-    wait_for_status(world.hooks(), |status| status.summary.totals.parked == 1).await;
-    let totals = world.hooks().status()[0].summary.totals;
-    assert_eq!((totals.acknowledged, totals.delivered, totals.pending()), (4, 3, 0));
-    let parked = loop {
-        let parked = world.hooks().parked(&default(), None, 10).await.expect("parked");
-        if !parked.is_empty() {
-            break parked;
-        }
-        tokio::task::yield_now().await;
-    };
-    assert_eq!((parked[0].row.seq, parked[0].row.status), (2, 422));
-    world.stop().await;
-    world.start();
-    wait_for_status(world.hooks(), |status| status.summary.totals.parked == 1).await;
-    receiver.rule(|_| Reply::ok());
-    let replay = Replay { what: What::Parked, to: None, per_s: NonZeroU32::new(100).expect("rate") };
-    let done = world.hooks().replay(&default(), &replay, &mut |_| {}).await.expect("replay");
-    assert_eq!(done.requeued, 1);
-    wait_for_status(world.hooks(), |status| status.summary.totals.delivered == 4).await;
-    assert_eq!(world.hooks().status()[0].summary.totals.parked, 0);
-    world.stop().await;
-}
-
-#[tokio::test]
-async fn a_trail_says_why_a_message_fired_or_not() {
-    let receiver = Receiver::start().await;
-    receiver.rule(|got| if got.seq() == 1 { Reply::status(500) } else { Reply::ok() });
-    let mut silent = endpoint(&receiver.url("/"));
-    (silent.id, silent.commands) = (EndpointId("silent".into()), Vec::new());
-    let mut world = World::new(vec![endpoint(&receiver.url("/")), silent]).await;
-    world.say("r", "x").await;
-    receiver.wait_for(2).await;
-    let room = RoomKey { app: APP, room: RoomId::new("r").expect("room") };
-    let trail = world.hooks().trail(&room, MsgSeq(1)).await.expect("trail");
-    let [owed, silent] = &trail.endpoints[..] else { panic!("two endpoints") };
-    assert!(owed.owed.is_ok());
-    assert!(matches!(owed.state, Some(TrailState::Listed(Listed::Pending { .. }))), "{:?}", owed.state);
-    assert_eq!(owed.attempts[0].status, Some(500));
-    assert!(owed.attempts[0].phases.total >= owed.attempts[0].phases.first_byte);
-    assert_eq!(silent.owed, Err(roomhook_hooks::plan::WhyNot::SwitchedOff));
-    assert!(world.hooks().trail(&room, MsgSeq(2)).await.is_err());
-    world.stop().await;
-}
-
-#[tokio::test]
-async fn a_receiver_can_pull_what_it_missed_by_cursor() {
-    let mut world = World::new(vec![endpoint("http://127.0.0.1:1/")]).await;
-    for _ in 0..5 {
-        world.say("a", "x").await;
-        world.say("b", "x").await;
-    }
-    wait_for_status(world.hooks(), |status| status.summary.totals.acknowledged == 10).await;
-    let (mut seen, mut cursor) = (Vec::new(), None);
-    loop {
-        let (events, next) = world.hooks().events(&default(), cursor.as_ref(), 3).await.expect("events");
-        if events.is_empty() {
-            break;
-        }
-        seen.extend(events);
-        let text = next.to_string();
-        cursor = Some(text.parse().expect("cursor"));
-    }
-    assert_eq!(seen.len(), 10);
-    let of_a: Vec<u64> = seen.iter().filter(|event| event.room.ends_with(b"a")).map(|event| event.seq).collect();
-    assert_eq!(of_a, [1, 2, 3, 4, 5]);
-    world.stop().await;
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ use roomhook_hooks::{
 };
 use roomhook_log::{Claim, Key, LogAppend, LogId, MemoryLog, NewRecord, NodeId, Rows};
 use roomhook_room::{
-    AppId, Draft, Endpoint, EndpointId, Event, Message, MsgId, MsgSeq, Origin, Platform, Priority, RoomId, RoomKey,
-    Start, UnixMillis, UserId, encode_record,
+    AppId, Draft, Endpoint, EndpointId, Event, Message, MsgId, MsgSeq, Origin, Platform, Priority, RoomId, RoomInfo,
+    RoomKey, Start, UnixMillis, UserId, encode_record,
 };
 use tokio::sync::watch;
 
@@ -135,6 +135,18 @@ impl World {
         }
     }
 
+    /// The process dies in the middle of whatever it does, and starts again.
+    pub(crate) async fn crash(&mut self) {
+        let log = Arc::new(self.log.restart());
+        // What is left of the old process can write nothing any more.
+        drop(self.hooks.take());
+        self.log = log;
+        for (shard, claim) in (0..).zip(&mut self.claims) {
+            *claim = self.log.claim(LogId(shard), NodeId(1)).await.expect("claim");
+        }
+        self.start();
+    }
+
     pub(crate) fn hooks(&self) -> &roomhook_hooks::Handle {
         &self.hooks.as_ref().expect("running").handle
     }
@@ -153,7 +165,7 @@ impl World {
         let names = roomhook_hooks::rows::Names::new(APP, &EndpointId(EndpointId::DEFAULT.into()), generation);
         let mut left = 0;
         for shard in 0..self.shards {
-            for prefix in [names.cursor(), names.exceptions()] {
+            for prefix in [names.cursor(), names.exceptions(), names.trails()] {
                 left += self.log.scan(LogId(shard), &prefix, None, 100).await.expect("scan").len();
             }
         }
@@ -173,6 +185,11 @@ impl World {
         self.append(room, &[event]).await.expect("append");
         self.seqs.insert(room.into(), seq);
         seq
+    }
+
+    /// The room's numbers begin again: it was made anew.
+    pub(crate) fn begin_again(&mut self, room: &str) {
+        self.seqs.remove(room);
     }
 
     /// Appends a message that was sent at a time in a room of a type.
@@ -219,4 +236,27 @@ pub(crate) fn draft(text: &str) -> Draft {
 
 pub(crate) fn user(id: &str) -> UserId {
     UserId::new(id).expect("user id")
+}
+
+pub(crate) fn room_info() -> RoomInfo {
+    RoomInfo {
+        room_type: "Live".into(),
+        name: "Night market".into(),
+        owner: user("host_lin"),
+        cover_url: String::new(),
+        background_url: String::new(),
+        custom_info: String::new(),
+        notice: String::new(),
+        seat_template: String::new(),
+        take_seat_mode: "ApplyToTake".into(),
+        is_message_disabled: false,
+        is_seat_enabled: true,
+        is_public_visible: true,
+        is_unlimited_room_enabled: false,
+        keep_owner_on_seat: false,
+        max_seat_count: 9,
+        max_member_count: 500,
+        activity_status: 0,
+        category: vec![3, 11],
+    }
 }

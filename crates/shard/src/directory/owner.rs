@@ -44,6 +44,8 @@ pub(super) struct Request {
     pub(super) command: Command,
     /// Whether anything changed.
     pub(super) reply: oneshot::Sender<Result<bool, ExecuteError>>,
+    /// Of whoever changes an endpoint: the next one's turn comes when this was answered.
+    pub(super) turn: Option<OwnedMutexGuard<()>>,
 }
 
 /// The log, claimed, and its fold.
@@ -215,6 +217,7 @@ struct Batch {
 struct Answer {
     reply: oneshot::Sender<Result<bool, ExecuteError>>,
     changed: bool,
+    turn: Option<OwnedMutexGuard<()>>,
     /// Records that must be durable before this may be told.
     needs: usize,
 }
@@ -248,7 +251,7 @@ impl Owner {
         let now = (self.deps.clock)();
         folded.last_at = folded.last_at.max(now);
         let mut batch = Batch::default();
-        for Request { command, reply } in self.waiting.drain(..) {
+        for Request { command, reply, turn } in self.waiting.drain(..) {
             let app = match &command {
                 Command::Import { app, .. } | Command::DeleteEndpoint { app, .. } => *app,
                 Command::PutEndpoint(endpoint) => endpoint.app,
@@ -271,7 +274,7 @@ impl Owner {
                 batch.rows.insert(key, value);
                 batch.events.push(event);
             }
-            batch.answers.push(Answer { reply, changed, needs: batch.records.len() });
+            batch.answers.push(Answer { reply, changed, turn, needs: batch.records.len() });
         }
         batch
     }
@@ -402,5 +405,6 @@ impl Answer {
     fn tell(self, outcome: Result<(), ExecuteError>) {
         // A caller that is gone needs no answer.
         drop(self.reply.send(outcome.map(|()| self.changed)));
+        drop(self.turn);
     }
 }

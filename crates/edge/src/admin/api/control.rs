@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use async_trait::async_trait;
-use roomhook_room::{AppId, EndpointId, MsgSeq, RoomKey};
+use roomhook_room::{AppId, Endpoint, EndpointId, MsgSeq, RoomKey};
 
 use super::{
     error::ApiError,
@@ -45,7 +45,7 @@ impl FromStr for DeliveryRef {
             };
             parts.next().is_none().then_some(delivery)
         };
-        parse().ok_or_else(|| ApiError::bad(format!("\"{text}\" names no delivery; it looks like 2-1871-0")))
+        parse().ok_or_else(|| ApiError::field("delivery", format!("{text:?} names none; it looks like 2-1871-0")))
     }
 }
 
@@ -105,20 +105,27 @@ pub trait WebhookControl: Send + Sync + fmt::Debug {
     /// Ends the waiting of an endpoint that was paused for failing.
     fn resume(&self, endpoint: &EndpointRef) -> Result<(), ApiError>;
 
-    /// Runs a replay to its end, telling how it goes. Cancel safe: dropping it stops it.
-    async fn replay(
-        &self,
-        endpoint: &EndpointRef,
-        replay: Replay,
-        progress: &mut (dyn FnMut(Replayed) + Send),
-    ) -> Result<Replayed, ApiError>;
+    /// Whether an endpoint could be used as it is set: certificates, keys, secrets, URL. Names the first setting that could not.
+    fn check(&self, endpoint: &Endpoint) -> Result<(), ApiError>;
+
+    /// Starts a replay, which goes on by itself from then on, across restarts.
+    async fn start_replay(&self, endpoint: &EndpointRef, replay: Replay) -> Result<ReplayState, ApiError>;
+
+    /// All that run, and the last that ended; newest first.
+    fn replays(&self) -> Vec<ReplayState>;
+
+    fn replay(&self, number: u64) -> Result<ReplayState, ApiError>;
+
+    /// Ends a replay for good; one that has ended stays as it is.
+    async fn stop_replay(&self, number: u64) -> Result<ReplayState, ApiError>;
 
     /// Sends an event that never happened.
     async fn test(&self, endpoint: &EndpointRef) -> Result<Attempt, ApiError>;
 
     async fn trail(&self, room: &RoomKey, seq: MsgSeq) -> Result<MessageTrail, ApiError>;
 
-    /// What an endpoint is owed after a cursor; `None`: from the oldest there is.
+    /// What an endpoint is owed after a cursor; `None`: from the oldest there is. Bounded work: a page may be empty and not the
+    /// last.
     async fn events(&self, endpoint: &EndpointRef, after: Option<&str>, limit: usize) -> Result<EventPage, ApiError>;
 
     /// The end of all logs as of now, as a cursor.
@@ -227,25 +234,83 @@ object! { answer
     }
 }
 
+object! { both
+    /// A room's messages, by `MsgSeq`, both ends included.
+    pub struct RoomRange {
+        pub room: String,
+        pub from: u64,
+        pub to: u64,
+    }
+}
+
+object! { both
+    /// A range of time, Unix milliseconds, both ends included.
+    pub struct TimeRange {
+        pub from_ms: u64,
+        pub to_ms: u64,
+    }
+}
+
+object! { answer
+    /// What a replay sends; the others are null.
+    pub struct Replayable {
+        pub delivery: Option<String>,
+        pub messages: Option<RoomRange>,
+        pub time: Option<TimeRange>,
+        pub parked: Option<bool>,
+    }
+}
+
+words! {
+    pub enum ReplayStatus {
+        /// also when it waits: `reason` says for what
+        Running = "running",
+        /// all was sent, or failed one by one
+        Done = "done",
+        /// it could not go on
+        Broken = "broken",
+        /// by a person
+        Stopped = "stopped",
+    }
+}
+
+object! { answer
+    /// A replay. It goes on after a restart of the server; after a crash it sends its last 256 events once more, at most.
+    pub struct ReplayState {
+        pub replay: String,
+        pub app: u32,
+        pub endpoint: String,
+        pub what: Replayable,
+        /// Another URL than the endpoint's own.
+        pub to: Option<String>,
+        pub per_s: u32,
+        pub status: ReplayStatus,
+        /// Why it could not go on; while it runs, why it sends nothing at the moment.
+        pub reason: Option<String>,
+        /// Unix milliseconds.
+        pub started_at: u64,
+        /// Unix milliseconds.
+        pub ended_at: Option<u64>,
+        /// Restarts of the server that it outlived.
+        pub resumed: u32,
+        pub progress: Replayed,
+    }
+}
+
 object! { answer
     /// What came of a replay so far.
     pub struct Replayed {
         pub acknowledged: u64,
+        /// Three tries, a second apart, and no 2xx.
         pub failed: u64,
         /// Not in the log any more.
         pub gone: u64,
+        /// In the range, but nothing that the endpoint is to get: switched off, filtered, or forbidden by its sender.
+        pub not_owed: u64,
         /// Parked ones handed back to live delivery.
         pub requeued: u64,
-        /// The last attempts of what failed, the first hundred.
+        /// The last attempts of what failed, the first hundred. Empty in lists.
         pub failures: Vec<Attempt>,
-    }
-}
-
-impl Replayed {
-    /// At the beginning.
-    #[must_use]
-    pub const fn nothing() -> Self {
-        Self { acknowledged: 0, failed: 0, gone: 0, requeued: 0, failures: Vec::new() }
     }
 }
 
@@ -297,11 +362,14 @@ object! { answer
 }
 
 object! { answer
-    /// Events in the order of each room, and where to go on.
+    /// Events in the order of each room, and where to go on. Whoever passes each page's `next` to the next call gets every event once.
     pub struct EventPage {
         pub events: Vec<PulledEvent>,
         /// Pass it as `after` to get what follows.
         pub next: String,
+        /// True: that was all when it was read; ask again later. False: there may be more, ask again now, even if `events` is
+        /// empty: one answer looks at 20,000 records at most.
+        pub at_end: bool,
     }
 }
 

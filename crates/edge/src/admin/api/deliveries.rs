@@ -1,16 +1,13 @@
 //! Deliveries: what is held back, what was tried, and what an operator can do about it.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use roomhook_room::{MsgSeq, RoomId, RoomKey};
 
 use super::{
     Context,
     control::{Attempt, DeliveryRef, EventPage, Held, MessageTrail, Question},
     error::ApiError,
-    extract::{Body, Query},
+    extract::{Body, OfApp, OfEndpoint, OfMessage, Path, Query},
     schema::object,
 };
 
@@ -65,11 +62,11 @@ object! { answer
     }
 }
 
-type Of = Path<(u32, String)>;
+type Of = Path<OfEndpoint>;
 
 pub(super) async fn parked(
     State(context): State<Context>,
-    Path((app, id)): Of,
+    Path(OfEndpoint { app, endpoint: id }): Of,
     Query(page): Query<Page>,
 ) -> Result<Json<Deliveries>, ApiError> {
     let endpoint = context.endpoint_ref(app, &id)?;
@@ -82,7 +79,7 @@ pub(super) async fn parked(
 
 pub(super) async fn set_aside(
     State(context): State<Context>,
-    Path((app, id)): Of,
+    Path(OfEndpoint { app, endpoint: id }): Of,
     Query(page): Query<Page>,
 ) -> Result<Json<Deliveries>, ApiError> {
     let endpoint = context.endpoint_ref(app, &id)?;
@@ -91,7 +88,7 @@ pub(super) async fn set_aside(
 
 pub(super) async fn attempts(
     State(context): State<Context>,
-    Path((app, id)): Of,
+    Path(OfEndpoint { app, endpoint: id }): Of,
     Query(query): Query<AttemptsQuery>,
 ) -> Result<Json<Attempts>, ApiError> {
     let endpoint = context.endpoint_ref(app, &id)?;
@@ -101,7 +98,7 @@ pub(super) async fn attempts(
 
 pub(super) async fn skip(
     State(context): State<Context>,
-    Path((app, id)): Of,
+    Path(OfEndpoint { app, endpoint: id }): Of,
     Body(request): Body<DeliveryRequest>,
 ) -> Result<(), ApiError> {
     let endpoint = context.endpoint_ref(app, &id)?;
@@ -113,14 +110,17 @@ pub(super) async fn skip(
 
 pub(super) async fn retry(
     State(context): State<Context>,
-    Path((app, id)): Of,
+    Path(OfEndpoint { app, endpoint: id }): Of,
     Body(request): Body<DeliveryRequest>,
 ) -> Result<(), ApiError> {
     let endpoint = context.endpoint_ref(app, &id)?;
     context.control.retry(&endpoint, request.delivery.parse()?).await
 }
 
-pub(super) async fn test(State(context): State<Context>, Path((app, id)): Of) -> Result<Json<Attempt>, ApiError> {
+pub(super) async fn test(
+    State(context): State<Context>,
+    Path(OfEndpoint { app, endpoint: id }): Of,
+) -> Result<Json<Attempt>, ApiError> {
     let endpoint = context.endpoint_ref(app, &id)?;
     Ok(Json(context.control.test(&endpoint).await?))
 }
@@ -128,27 +128,28 @@ pub(super) async fn test(State(context): State<Context>, Path((app, id)): Of) ->
 /// `after=end` gives the end as of now and no event.
 pub(super) async fn events(
     State(context): State<Context>,
-    Path((app, id)): Of,
+    Path(OfEndpoint { app, endpoint: id }): Of,
     Query(page): Query<Page>,
 ) -> Result<Json<EventPage>, ApiError> {
     let endpoint = context.endpoint_ref(app, &id)?;
     if page.after.as_deref() == Some("end") {
-        return Ok(Json(EventPage { events: Vec::new(), next: context.control.end().await? }));
+        let next = context.control.end().await?;
+        return Ok(Json(EventPage { events: Vec::new(), next, at_end: true }));
     }
     Ok(Json(context.control.events(&endpoint, page.after.as_deref(), limit(page.limit)?).await?))
 }
 
 pub(super) async fn trail(
     State(context): State<Context>,
-    Path((app, room, seq)): Path<(u32, String, u64)>,
+    Path(OfMessage { app, room, msg_seq }): Path<OfMessage>,
 ) -> Result<Json<MessageTrail>, ApiError> {
     let room = context.room(app, &room)?;
-    Ok(Json(context.control.trail(&room, MsgSeq(seq)).await?))
+    Ok(Json(context.control.trail(&room, MsgSeq(msg_seq)).await?))
 }
 
 pub(super) async fn questions(
     State(context): State<Context>,
-    Path(app): Path<u32>,
+    Path(OfApp { app }): Path<OfApp>,
 ) -> Result<Json<Questions>, ApiError> {
     Ok(Json(Questions { questions: context.control.questions(context.app(app)?) }))
 }
@@ -156,7 +157,7 @@ pub(super) async fn questions(
 impl Context {
     pub(super) fn room(&self, app: u32, room: &str) -> Result<RoomKey, ApiError> {
         let app = self.app(app)?;
-        let room = RoomId::new(room).map_err(|error| ApiError::bad(format!("room: {error}")))?;
+        let room = RoomId::new(room).map_err(|error| ApiError::field("room", error))?;
         Ok(RoomKey { app, room })
     }
 }
@@ -164,6 +165,6 @@ impl Context {
 fn limit(asked: Option<u32>) -> Result<usize, ApiError> {
     match asked.unwrap_or(LIMIT_DEFAULT) {
         limit @ 1..=LIMIT_MAX => Ok(limit as usize),
-        _ => Err(ApiError::bad(format!("limit: choose 1 to {LIMIT_MAX}"))),
+        _ => Err(ApiError::field("limit", format!("choose 1 to {LIMIT_MAX}"))),
     }
 }

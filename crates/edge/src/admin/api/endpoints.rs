@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use roomhook_protocol::{
     standard_webhooks::Secret,
     webhook::{CommandWord, check_url},
@@ -16,7 +13,7 @@ use super::{
     Context,
     control::{EndpointRef, EndpointState},
     error::{ApiError, Code},
-    extract::Body,
+    extract::{Body, OfApp, OfEndpoint, Path},
     schema::{object, words},
 };
 
@@ -184,14 +181,17 @@ pub(super) async fn all(State(context): State<Context>) -> Json<Endpoints> {
     Json(Endpoints { endpoints: list(&context, |_| true) })
 }
 
-pub(super) async fn of_app(State(context): State<Context>, Path(app): Path<u32>) -> Result<Json<Endpoints>, ApiError> {
+pub(super) async fn of_app(
+    State(context): State<Context>,
+    Path(OfApp { app }): Path<OfApp>,
+) -> Result<Json<Endpoints>, ApiError> {
     let app = context.app(app)?;
     Ok(Json(Endpoints { endpoints: list(&context, |endpoint| endpoint.app == app) }))
 }
 
 pub(super) async fn show(
     State(context): State<Context>,
-    Path((app, id)): Path<(u32, String)>,
+    Path(OfEndpoint { app, endpoint: id }): Path<OfEndpoint>,
 ) -> Result<Json<Endpoint>, ApiError> {
     let endpoint = context.endpoint(app, &id)?;
     Ok(Json(view(&context, &endpoint)))
@@ -199,38 +199,40 @@ pub(super) async fn show(
 
 pub(super) async fn put(
     State(context): State<Context>,
-    Path((app, id)): Path<(u32, String)>,
+    Path(OfEndpoint { app, endpoint: id }): Path<OfEndpoint>,
     Body(request): Body<EndpointRequest>,
 ) -> Result<Json<Endpoint>, ApiError> {
     let app = context.app(app)?;
     let id = new_id(&id)?;
     check(&request)?;
-    // One change at a time, so that what is kept is kept of the newest.
-    let _changing = context.changing.lock().await;
-    let before = context.services.directory.endpoint(app, &id);
+    let start = start_of(&context, app, request.start.as_ref()).await?;
+    // One change at a time, whichever door it comes through, so that what is kept is kept of the newest.
+    let turn = context.services.directory.turn().await;
+    let before = turn.endpoint(app, &id);
     if before.is_none() && list(&context, |endpoint| endpoint.app == app).len() >= ENDPOINTS_MAX {
         return Err(ApiError::new(Code::TooMuch, format!("an app has {ENDPOINTS_MAX} endpoints at most")));
     }
-    let start = start_of(&context, app, request.start.as_ref()).await?;
     let endpoint = merged(request, before.as_deref(), app, id.clone(), start)?;
-    context.services.directory.put_endpoint(endpoint).await?;
+    context.control.check(&endpoint)?;
+    turn.put(endpoint).await?;
+    tracing::info!(app = app.0, endpoint = id.0, "a person set an endpoint");
     let endpoint = context.endpoint(app.0, &id.0)?;
     Ok(Json(view(&context, &endpoint)))
 }
 
 pub(super) async fn delete(
     State(context): State<Context>,
-    Path((app, id)): Path<(u32, String)>,
+    Path(OfEndpoint { app, endpoint: id }): Path<OfEndpoint>,
 ) -> Result<(), ApiError> {
     let endpoint = context.endpoint(app, &id)?;
-    let _changing = context.changing.lock().await;
     context.services.directory.delete_endpoint(endpoint.app, endpoint.id.clone()).await?;
+    tracing::info!(app, endpoint = id, "a person deleted an endpoint");
     Ok(())
 }
 
 pub(super) async fn pause(
     State(context): State<Context>,
-    Path((app, id)): Path<(u32, String)>,
+    Path(OfEndpoint { app, endpoint: id }): Path<OfEndpoint>,
 ) -> Result<Json<Endpoint>, ApiError> {
     set_paused(&context, app, &id, true).await
 }
@@ -238,7 +240,7 @@ pub(super) async fn pause(
 /// Ends both kinds of pause: by a person, and for failing.
 pub(super) async fn resume(
     State(context): State<Context>,
-    Path((app, id)): Path<(u32, String)>,
+    Path(OfEndpoint { app, endpoint: id }): Path<OfEndpoint>,
 ) -> Result<Json<Endpoint>, ApiError> {
     let endpoint = set_paused(&context, app, &id, false).await?;
     match context.control.resume(&EndpointRef { app: AppId(app), id: EndpointId(id) }) {
@@ -249,10 +251,10 @@ pub(super) async fn resume(
 }
 
 async fn set_paused(context: &Context, app: u32, id: &str, paused: bool) -> Result<Json<Endpoint>, ApiError> {
-    let _changing = context.changing.lock().await;
+    let turn = context.services.directory.turn().await;
     let endpoint = context.endpoint(app, id)?;
     if endpoint.paused != paused {
-        context.services.directory.put_endpoint(room::Endpoint { paused, ..room::Endpoint::clone(&endpoint) }).await?;
+        turn.put(room::Endpoint { paused, ..room::Endpoint::clone(&endpoint) }).await?;
     }
     let endpoint = context.endpoint(app, id)?;
     Ok(Json(view(context, &endpoint)))
@@ -308,40 +310,42 @@ fn new_id(id: &str) -> Result<EndpointId, ApiError> {
     if is_good {
         return Ok(EndpointId(id.to_owned()));
     }
-    Err(ApiError::bad(format!("an endpoint id is 1 to {ID_BYTES_MAX} letters, digits, '-', '_' and '.'")))
+    Err(ApiError::field("endpoint", format!("an id is 1 to {ID_BYTES_MAX} letters, digits, '-', '_' and '.'")))
 }
 
+/// What can be said without knowing the endpoint; certificates, keys and the rest of the URL's form are for
+/// [`WebhookControl::check`](super::control::WebhookControl::check).
 fn check(request: &EndpointRequest) -> Result<(), ApiError> {
-    let bad = |what: &str| Err(ApiError::bad(what));
-    check_url(&request.url).map_err(|error| ApiError::bad(format!("url: {error}")))?;
-    for command in request.commands.iter().flatten() {
+    let bad = |field: &str, what: &str| Err(ApiError::field(field, what));
+    check_url(&request.url).map_err(|error| ApiError::field("url", error))?;
+    for (index, command) in request.commands.iter().flatten().enumerate() {
         if CommandWord::parse(command).is_none() {
-            return bad(&format!("commands: \"{command}\" is no known command word"));
+            return bad(&format!("commands[{index}]"), &format!("{command:?} is no known command word"));
         }
     }
     if !request.timeout_ms.is_none_or(|ms| (1..=60_000).contains(&ms)) {
-        return bad("timeout_ms: choose 1 to 60000");
+        return bad("timeout_ms", "choose 1 to 60000");
     }
     if !request.concurrency.is_none_or(|limit| (1..=1024).contains(&limit)) {
-        return bad("concurrency: choose 1 to 1024");
+        return bad("concurrency", "choose 1 to 1024");
     }
     if request.room_prefix.as_ref().is_some_and(|prefix| prefix.len() > room::ROOM_ID_BYTES_MAX) {
-        return bad("room_prefix: is longer than a room id can be");
+        return bad("room_prefix", "is longer than a room id can be");
     }
     let secrets = request.signing_secrets.as_deref().unwrap_or_default();
     if secrets.len() > SECRETS_MAX {
-        return bad(&format!("signing_secrets: at most {SECRETS_MAX} at a time"));
+        return bad("signing_secrets", &format!("at most {SECRETS_MAX} at a time"));
     }
-    if let Some(error) = secrets.iter().find_map(|secret| Secret::parse(secret).err()) {
-        return bad(&format!("signing_secrets: {error}"));
+    for (index, secret) in secrets.iter().enumerate() {
+        // The text itself stays out of the answer.
+        Secret::parse(secret).map_err(|error| ApiError::field(format!("signing_secrets[{index}]"), error))?;
+        if secrets.iter().take(index).any(|other| other == secret) {
+            return bad(&format!("signing_secrets[{index}]"), "is there twice");
+        }
     }
     let token = request.token.as_ref().and_then(|token| token.value.as_ref());
     if token.is_some_and(|value| value.chars().count() > TOKEN_CHARS_MAX) {
-        return bad(&format!("token: is longer than {TOKEN_CHARS_MAX} characters"));
-    }
-    let pair = request.client_certificate.as_ref();
-    if pair.is_some_and(|pair| pair.certificate_pem.trim().is_empty() != pair.key_pem.trim().is_empty()) {
-        return bad("client_certificate: a certificate needs its key, and a key its certificate");
+        return bad("token.value", &format!("is longer than {TOKEN_CHARS_MAX} characters"));
     }
     Ok(())
 }
@@ -357,8 +361,9 @@ async fn start_of(context: &Context, app: AppId, request: Option<&StartRequest>)
             let room = context.room(app.0, room)?;
             Ok(room::Start::Time(context.control.trail(&room, MsgSeq(seq)).await?.appended_at))
         }
-        _ => Err(ApiError::bad(
-            "start: time needs time_ms alone, message needs room and msg_seq, the others need nothing",
+        _ => Err(ApiError::field(
+            "start",
+            "time needs time_ms alone, message needs room and msg_seq, the others need nothing",
         )),
     }
 }
@@ -422,7 +427,7 @@ fn merged_token(before: Option<room::Token>, request: Option<TokenRequest>) -> R
         (Some(value), _) if value.is_empty() => return Ok(None),
         (Some(value), _) => value,
         (None, Some(before)) => before.value,
-        (None, None) => return Err(ApiError::bad("token: there is none yet, so it needs a value")),
+        (None, None) => return Err(ApiError::field("token.value", "there is none yet, so it is needed")),
     };
     Ok(Some(room::Token { value, enabled: enabled.unwrap_or(true) }))
 }

@@ -1,5 +1,7 @@
 //! What goes wrong: an HTTP status, a code that stays the same, and a text for people.
 
+use std::fmt;
+
 use axum::{
     Json,
     http::StatusCode,
@@ -30,6 +32,10 @@ words! {
         /// the event is not in the log, or not any more
         EventMissing = "event_missing",
         ReplayMissing = "replay_missing",
+        /// the event is none that this endpoint is to get; the message says why
+        NotOwed = "not_owed",
+        /// retention dropped events after the cursor; `next` goes on without them
+        CursorExpired = "cursor_expired",
         /// the request would do more at once than is allowed
         TooMuch = "too_much",
         /// nothing happened; try again later
@@ -52,6 +58,10 @@ object! { answer
         pub(super) code: Code,
         /// For people; may change.
         pub(super) message: String,
+        /// Which member of the body, part of the path or parameter of the query is wrong, if it is about one.
+        pub(super) field: Option<String>,
+        /// Of `cursor_expired`: the cursor to go on with.
+        pub(super) next: Option<String>,
     }
 }
 
@@ -61,11 +71,21 @@ object! { answer
 pub struct ApiError {
     pub code: Code,
     pub message: String,
+    /// What of the request is wrong, if it is one member of it.
+    pub field: Option<String>,
+    /// The cursor to go on with, for [`Code::CursorExpired`].
+    pub next: Option<String>,
 }
 
 impl ApiError {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), field: None, next: None }
+    }
+
+    /// A member of the request is wrong: its name comes first in the message, too.
+    pub fn field(field: impl Into<String>, message: impl fmt::Display) -> Self {
+        let field = field.into();
+        Self { message: format!("{field}: {message}"), field: Some(field), code: Code::BadRequest, next: None }
     }
 
     pub(super) fn bad(message: impl Into<String>) -> Self {
@@ -84,6 +104,8 @@ impl ApiError {
             | Code::DeliveryMissing
             | Code::EventMissing
             | Code::ReplayMissing => StatusCode::NOT_FOUND,
+            Code::NotOwed => StatusCode::CONFLICT,
+            Code::CursorExpired => StatusCode::GONE,
             Code::TooMuch => StatusCode::TOO_MANY_REQUESTS,
             Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -104,7 +126,8 @@ impl From<ExecuteError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
-        let body = ErrorBody { error: ErrorDetail { code: self.code, message: self.message } };
+        let Self { code, message, field, next } = self;
+        let body = ErrorBody { error: ErrorDetail { code, message, field, next } };
         let mut response = (status, Json(body)).into_response();
         if status == StatusCode::UNAUTHORIZED {
             let challenge = axum::http::HeaderValue::from_static("Bearer realm=\"roomhook admin\"");

@@ -21,7 +21,8 @@ use roomhook_room::{AppId, EndpointId};
 
 pub use control::{
     Attempt, DeliveryRef, DeliveryState, EndpointRef, EndpointState, EndpointTrail, EventPage, Held, MessageTrail,
-    Mode, PulledEvent, Question, Replay, Replayed, Timings, WebhookControl, What,
+    Mode, PulledEvent, Question, Replay, ReplayState, ReplayStatus, Replayable, Replayed, RoomRange, TimeRange,
+    Timings, WebhookControl, What,
 };
 pub use error::{ApiError, Code};
 pub use openapi::document;
@@ -36,9 +37,6 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 struct Context {
     services: Services,
     control: Arc<dyn WebhookControl>,
-    replays: Arc<replays::Replays>,
-    /// Held while an endpoint is changed.
-    changing: Arc<tokio::sync::Mutex<()>>,
     token: Arc<str>,
 }
 
@@ -51,7 +49,7 @@ impl fmt::Debug for Context {
 
 /// The routes under `/admin/api/`. `token`: the bearer token to ask for; empty: only programs on this machine may call.
 pub fn router(services: Services, control: Arc<dyn WebhookControl>, token: &str) -> Router {
-    let context = Context { services, control, replays: Arc::default(), changing: Arc::default(), token: token.into() };
+    let context = Context { services, control, token: token.into() };
     let missing = async || ApiError::new(Code::PathMissing, "no such path; see /admin/api/openapi.json");
     let wrong = async || ApiError::new(Code::MethodWrong, "this path does not know this method");
     let api = routes::table()

@@ -10,11 +10,11 @@ use serde_json::Value;
 
 use super::{
     Context,
-    control::{Attempt, EventPage, MessageTrail},
+    control::{Attempt, EventPage, MessageTrail, ReplayState},
     deliveries::{self, Attempts, AttemptsQuery, Deliveries, DeliveryRequest, Page, Questions},
     endpoints::{self, Endpoint, EndpointRequest, Endpoints},
     openapi,
-    replays::{self, ReplayRequest, ReplayState, ReplayStates},
+    replays::{self, ReplayRequest, ReplayStates},
     schema::{Definitions, Schema},
 };
 
@@ -206,7 +206,8 @@ fn delivery_operations(table: Table) -> Table {
                 "get",
                 "/apps/{app}/endpoints/{endpoint}/events",
                 "pullEvents",
-                "The events that the endpoint is owed, by cursor; after=end gives the present end",
+                "The events that the endpoint is owed by its present switches, after a cursor (from the oldest, if left out; \
+                 after=end gives the present end). A cursor from before what retention kept is answered with cursor_expired",
             )
             .query::<Page>()
             .answer::<EventPage>(),
@@ -235,22 +236,19 @@ fn replay_operations(table: Table) -> Table {
         "post",
         "/apps/{app}/endpoints/{endpoint}/replays",
         "startReplay",
-        "Sends events again while live delivery goes on",
+        "Sends events again while live delivery goes on. Goes on after a restart",
     )
     .body::<ReplayRequest>()
     .answer::<ReplayState>();
     table
         .on(Op { status: StatusCode::ACCEPTED, ..start }, replays::start)
-        .on(
-            Op::new("get", "/replays", "listReplays", "Replays of this process, newest first").answer::<ReplayStates>(),
-            replays::list,
-        )
+        .on(Op::new("get", "/replays", "listReplays", "Replays, newest first").answer::<ReplayStates>(), replays::list)
         .on(
             Op::new("get", "/replays/{replay}", "getReplay", "How a replay goes").answer::<ReplayState>(),
             replays::show,
         )
         .on(
-            Op::new("delete", "/replays/{replay}", "stopReplay", "Stops a replay").answer::<ReplayState>(),
+            Op::new("delete", "/replays/{replay}", "stopReplay", "Stops a replay for good").answer::<ReplayState>(),
             replays::stop,
         )
 }

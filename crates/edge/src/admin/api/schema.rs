@@ -53,7 +53,7 @@ impl<T: Schema> Schema for Vec<T> {
 }
 
 /// Declares an object: `answer` for what is sent (every member is there, some null), `request` for what is read (members of an
-/// `Option` may be left out, unknown ones are refused).
+/// `Option` may be left out, unknown ones are refused), `both` for what is read and sent back.
 macro_rules! object {
     (answer $(#[doc = $doc:literal])* $vis:vis struct $name:ident { $($(#[doc = $about:literal])* $own:vis $field:ident: $type:ty,)* }) => {
         $(#[doc = $doc])*
@@ -61,6 +61,16 @@ macro_rules! object {
         $vis struct $name { $($(#[doc = $about])* $own $field: $type,)* }
 
         $crate::admin::api::schema::describe! { $name [$($doc)*] $(($field $type [$($about)*] true))* }
+    };
+    (both $(#[doc = $doc:literal])* $vis:vis struct $name:ident { $($(#[doc = $about:literal])* $own:vis $field:ident: $type:ty,)* }) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        $vis struct $name { $($(#[doc = $about])* $own $field: $type,)* }
+
+        $crate::admin::api::schema::describe! {
+            $name [$($doc)*] $(($field $type [$($about)*] !<$type as $crate::admin::api::schema::Schema>::OPTIONAL))*
+        }
     };
     (request $(#[doc = $doc:literal])* $vis:vis struct $name:ident { $($(#[doc = $about:literal])* $own:vis $field:ident: $type:ty,)* }) => {
         $(#[doc = $doc])*
