@@ -1,25 +1,26 @@
 //! `roomhook webhooks`: looks after webhooks of a running server, over its admin API.
 
+mod act;
 mod client;
+mod look;
+mod replays;
 mod table;
 mod when;
 
-use std::{process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
-use anyhow::Context as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::out::say;
-use client::{Client, segment};
-use table::{Table, age, cell};
-
-/// Between two looks at a replay that is being waited for.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
+use client::{Client, Unreachable, segment};
 
 /// Look after the webhooks of a running server: state, parked deliveries, replays, trails
 ///
 /// Talks to the admin API of the server (server.admin_listen). Every command prints a table, or with --json the answer
-/// of the API.
+/// of the API. What went wrong is told on standard error.
+///
+/// Exit codes: 0 well; 1 refused, or what was asked for did not work out (a test or a replay that failed); 2 the command
+/// line is wrong; 3 the server could not be asked (it is down, elsewhere, or wants another token).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -57,7 +58,12 @@ enum Command {
     /// List deliveries that used up their retries
     Parked(Parked),
     /// Send events again, while live delivery goes on
+    ///
+    /// The replay runs in the server and goes on after a restart of it. Waits for its end unless told otherwise; Ctrl-C ends the
+    /// waiting, not the replay.
     Replay(Replay),
+    /// List replays, show one, or stop one
+    Replays(Replays),
     /// Give up on a delivery that is parked or set aside
     Skip(Delivery),
     /// Try a delivery that is parked or set aside again, now
@@ -67,6 +73,8 @@ enum Command {
     /// Tell why a message did or did not reach each endpoint
     Trail(Trail),
     /// Read the events an endpoint is owed, by cursor
+    ///
+    /// Prints bodies, one per line, and on standard error the cursor to go on with.
     Events(Events),
 }
 
@@ -81,8 +89,8 @@ struct Endpoint {
 struct Parked {
     #[command(flatten)]
     of: Endpoint,
-    /// How many at most
-    #[arg(long, default_value_t = 100)]
+    /// How many at most, 1 to 1000
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
     /// Those after this delivery
     #[arg(long)]
@@ -127,12 +135,21 @@ struct Replay {
     /// Send them to this URL instead, signed with the endpoint's secrets
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Events per second
-    #[arg(long, default_value_t = 100)]
+    /// Events per second, 1 to 100000
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     per_s: u32,
     /// Return at once, instead of waiting for the end
     #[arg(long)]
     no_wait: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Replays {
+    /// The number of one; all, if left out
+    number: Option<u64>,
+    /// Stop it for good
+    #[arg(long, requires = "number")]
+    stop: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -150,28 +167,48 @@ struct Events {
     /// The cursor that the page before ended with; "end" for the present end. From the oldest event, if left out
     #[arg(long)]
     after: Option<String>,
-    /// How many at most
-    #[arg(long, default_value_t = 100)]
+    /// How many at most, 1 to 1000
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
+    /// Go on to the present end, answer by answer
+    #[arg(long)]
+    all: bool,
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match dispatch(args).await {
+        Err(error) if error.is::<Unreachable>() => {
+            tell(format_args!("roomhook: {error:#}"));
+            Ok(ExitCode::from(3))
+        }
+        done => done,
+    }
+}
+
+async fn dispatch(args: Args) -> anyhow::Result<ExitCode> {
     let Args { remote, command } = args;
     let mut client = Client::new(&remote.admin, &remote.token)?;
     let ctx = &mut Context { client: &mut client, app: remote.app, json: remote.json };
     match command {
-        Command::List => list(ctx).await,
-        Command::Show(of) => show(ctx, &of.endpoint).await,
-        Command::Pause(of) => change(ctx, &of.endpoint, "pause").await,
-        Command::Resume(of) => change(ctx, &of.endpoint, "resume").await,
-        Command::Parked(args) => parked(ctx, &args).await,
-        Command::Replay(args) => replay(ctx, &args).await,
-        Command::Skip(args) => settle(ctx, &args, "skip").await,
-        Command::Retry(args) => settle(ctx, &args, "retry").await,
-        Command::Test(of) => test(ctx, &of.endpoint).await,
-        Command::Trail(args) => trail(ctx, &args).await,
-        Command::Events(args) => events(ctx, &args).await,
+        Command::List => look::list(ctx).await,
+        Command::Show(of) => look::show(ctx, &of.endpoint).await,
+        Command::Pause(of) => act::change(ctx, &of.endpoint, "pause").await,
+        Command::Resume(of) => act::change(ctx, &of.endpoint, "resume").await,
+        Command::Parked(args) => look::parked(ctx, &args).await,
+        Command::Replay(args) => replays::start(ctx, &args).await,
+        Command::Replays(args) => replays::look(ctx, &args).await,
+        Command::Skip(args) => act::settle(ctx, &args, "skip").await,
+        Command::Retry(args) => act::settle(ctx, &args, "retry").await,
+        Command::Test(of) => act::test(ctx, &of.endpoint).await,
+        Command::Trail(args) => look::trail(ctx, &args).await,
+        Command::Events(args) => look::events(ctx, &args).await,
     }
+}
+
+/// One line for the person, apart from what other programs read.
+fn tell(line: std::fmt::Arguments<'_>) {
+    use std::io::Write as _;
+    let _closed = writeln!(std::io::stderr(), "{line}");
 }
 
 struct Context<'a> {
@@ -191,8 +228,8 @@ impl Context<'_> {
         apps.dedup();
         match apps.as_slice() {
             [app] => Ok(u32::try_from(*app).unwrap_or_default()),
-            [] => anyhow::bail!("no app has an endpoint yet"),
-            several => anyhow::bail!("several apps have endpoints {several:?}: say which with --app"),
+            [] => anyhow::bail!("{NO_ENDPOINTS}"),
+            several => anyhow::bail!("several apps have endpoints, say which with --app: {several:?}"),
         }
     }
 
@@ -209,233 +246,11 @@ impl Context<'_> {
     }
 }
 
+const NO_ENDPOINTS: &str = "no app has an endpoint yet: set one with live_config/set_callback, with [app.webhook] in the \
+                            configuration, or with PUT /admin/api/apps/{app}/endpoints/{id}";
+
 fn items<'a>(answer: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
     answer[name].as_array().into_iter().flatten()
 }
 
 const DONE: anyhow::Result<ExitCode> = Ok(ExitCode::SUCCESS);
-
-async fn list(ctx: &mut Context<'_>) -> anyhow::Result<ExitCode> {
-    let path = ctx.app.map_or_else(|| "/endpoints".to_owned(), |app| format!("/apps/{app}/endpoints"));
-    let answer = ctx.client.get(&path).await?;
-    if ctx.is_told(&answer) {
-        return DONE;
-    }
-    let mut table = Table::new(&[
-        "APP",
-        "ENDPOINT",
-        "STATE",
-        "ACKNOWLEDGED",
-        "DELIVERED",
-        "PENDING",
-        "PARKED",
-        "EXPIRED",
-        "LAG",
-        "URL",
-    ]);
-    for endpoint in items(&answer, "endpoints") {
-        let state = &endpoint["state"];
-        let lag = state["lag_seconds"].as_f64().map_or_else(|| "-".to_owned(), |secs| format!("{secs:.1}s"));
-        table.row([
-            cell(&endpoint["app"]),
-            cell(&endpoint["id"]),
-            cell(&state["mode"]),
-            cell(&state["acknowledged"]),
-            cell(&state["delivered"]),
-            cell(&state["pending"]),
-            cell(&state["parked"]),
-            cell(&state["expired"]),
-            lag,
-            cell(&endpoint["url"]),
-        ]);
-    }
-    table.print();
-    DONE
-}
-
-async fn show(ctx: &mut Context<'_>, endpoint: &str) -> anyhow::Result<ExitCode> {
-    let path = ctx.path(endpoint, "").await?;
-    let answer = ctx.client.get(&path).await?;
-    if ctx.is_told(&answer) {
-        return DONE;
-    }
-    tell_endpoint(&answer);
-    let failures = ctx.client.get(&format!("{path}/attempts?failures=true&limit=10")).await?;
-    if items(&failures, "attempts").next().is_some() {
-        say!("\nnewest failures:");
-        attempts(items(&failures, "attempts"));
-    }
-    DONE
-}
-
-/// Settings and numbers, one per line; what is not set is left out.
-fn tell_endpoint(endpoint: &Value) {
-    let members = endpoint.as_object().into_iter().flatten();
-    for (name, value) in members.filter(|(name, value)| *name != "state" && !value.is_null()) {
-        say!("{name:<24} {}", cell(value));
-    }
-    let state = endpoint["state"].as_object().into_iter().flatten();
-    for (name, value) in state.filter(|(name, value)| *name != "last_failure" && !value.is_null()) {
-        say!("{:<24} {}", format!("state.{name}"), cell(value));
-    }
-}
-
-fn attempts<'a>(attempts: impl Iterator<Item = &'a Value>) {
-    let mut table = Table::new(&["ENDED", "DELIVERY", "ROOM", "SEQ", "TRY", "STATUS", "MS", "PROBLEM"]);
-    for made in attempts {
-        table.row([
-            age(&made["ended_at"]),
-            cell(&made["delivery"]),
-            cell(&made["room"]),
-            cell(&made["msg_seq"]),
-            cell(&made["attempt"]),
-            cell(&made["status"]),
-            cell(&made["timings"]["total_ms"]),
-            cell(&made["problem"]),
-        ]);
-    }
-    table.print();
-}
-
-async fn change(ctx: &mut Context<'_>, endpoint: &str, what: &str) -> anyhow::Result<ExitCode> {
-    let path = ctx.path(endpoint, &format!("/{what}")).await?;
-    let answer = ctx.client.post(&path, &json!({})).await?;
-    if !ctx.is_told(&answer) {
-        let (state, pending) = (&answer["state"], cell(&answer["state"]["pending"]));
-        let paused = answer["paused"] == true;
-        say!("{endpoint}: {}, {pending} pending", if paused { "paused".to_owned() } else { cell(&state["mode"]) });
-    }
-    DONE
-}
-
-async fn parked(ctx: &mut Context<'_>, args: &Parked) -> anyhow::Result<ExitCode> {
-    let after = args.after.as_ref().map(|after| format!("&after={}", segment(after))).unwrap_or_default();
-    let path = ctx.path(&args.of.endpoint, &format!("/parked?limit={}{after}", args.limit)).await?;
-    let answer = ctx.client.get(&path).await?;
-    if ctx.is_told(&answer) {
-        return DONE;
-    }
-    let mut table = Table::new(&["DELIVERY", "ROOM", "SEQ", "HAPPENED", "ATTEMPTS", "LAST STATUS"]);
-    for held in items(&answer, "deliveries") {
-        table.row([
-            cell(&held["delivery"]),
-            cell(&held["room"]),
-            cell(&held["msg_seq"]),
-            age(&held["event_at"]),
-            cell(&held["attempts"]),
-            cell(&held["last_status"]),
-        ]);
-    }
-    table.print();
-    if let Some(next) = answer["next"].as_str() {
-        say!("there are more: --after {next}");
-    }
-    DONE
-}
-
-async fn replay(ctx: &mut Context<'_>, args: &Replay) -> anyhow::Result<ExitCode> {
-    let mut request = json!({ "per_s": args.per_s });
-    if let Some(delivery) = &args.delivery {
-        request["delivery"] = json!(delivery);
-    } else if let Some(room) = &args.room {
-        request["messages"] = json!({ "room": room, "from": args.from, "to": args.to_seq });
-    } else if let Some(since) = &args.since {
-        let until = args.until.map_or_else(when::now_ms, |until| until.0);
-        request["time"] = json!({ "from_ms": since.0, "to_ms": until });
-    } else {
-        request["parked"] = json!(true);
-    }
-    if let Some(url) = &args.url {
-        request["to"] = json!(url);
-    }
-    let path = ctx.path(&args.of.endpoint, "/replays").await?;
-    let mut state = ctx.client.post(&path, &request).await?;
-    let path = format!("/replays/{}", cell(&state["replay"]));
-    while state["status"] == "running" && !args.no_wait {
-        tokio::time::sleep(LOOK_AGAIN).await;
-        state = ctx.client.get(&path).await?;
-    }
-    if !ctx.is_told(&state) {
-        let done = &state["progress"];
-        let reason = state["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
-        say!(
-            "replay {}: {}{reason}; {} acknowledged, {} requeued, {} failed, {} gone",
-            cell(&state["replay"]),
-            cell(&state["status"]),
-            cell(&done["acknowledged"]),
-            cell(&done["requeued"]),
-            cell(&done["failed"]),
-            cell(&done["gone"]),
-        );
-        if items(done, "failures").next().is_some() {
-            attempts(items(done, "failures"));
-        }
-    }
-    let is_well = state["status"] == "running" || (state["status"] == "done" && state["progress"]["failed"] == 0);
-    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-async fn settle(ctx: &mut Context<'_>, args: &Delivery, what: &str) -> anyhow::Result<ExitCode> {
-    let path = ctx.path(&args.endpoint, &format!("/{what}")).await?;
-    let answer = ctx.client.post(&path, &json!({ "delivery": args.delivery })).await?;
-    if !ctx.is_told(&answer) {
-        let done = if what == "skip" { "given up" } else { "is tried again" };
-        say!("{}: {done}", args.delivery);
-    }
-    DONE
-}
-
-async fn test(ctx: &mut Context<'_>, endpoint: &str) -> anyhow::Result<ExitCode> {
-    let path = ctx.path(endpoint, "/test").await?;
-    let answer = ctx.client.post(&path, &json!({})).await?;
-    let is_well = answer["status"].as_u64().is_some_and(|status| (200..300).contains(&status));
-    if !ctx.is_told(&answer) {
-        let timings = &answer["timings"];
-        match answer["problem"].as_str() {
-            Some(problem) if is_well => say!("{endpoint}: answered {}, but {problem}", cell(&answer["status"])),
-            Some(problem) => say!("{endpoint}: {problem}"),
-            None => say!("{endpoint}: answered {}", cell(&answer["status"])),
-        }
-        for part in ["dns_ms", "connect_ms", "tls_ms", "first_byte_ms", "total_ms"] {
-            say!("  {part:<14} {}", cell(&timings[part]));
-        }
-        if let Some(text) = answer["answer"].as_str().filter(|text| !text.is_empty()) {
-            say!("  answer         {}", text.escape_debug());
-        }
-    }
-    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-async fn trail(ctx: &mut Context<'_>, args: &Trail) -> anyhow::Result<ExitCode> {
-    let app = ctx.app().await?;
-    let path = format!("/apps/{app}/rooms/{}/messages/{}/trail", segment(&args.room), args.msg_seq);
-    let answer = ctx.client.get(&path).await?;
-    if ctx.is_told(&answer) {
-        return DONE;
-    }
-    say!("delivery {}, appended {}", cell(&answer["delivery"]), age(&answer["appended_at"]));
-    for endpoint in items(&answer, "endpoints") {
-        let why = endpoint["why_not"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
-        let next = endpoint["next_try_at"].as_u64().map(|_| format!(", next try {}", age(&endpoint["next_try_at"])));
-        say!("\n{}: {}{why}{}", cell(&endpoint["endpoint"]), cell(&endpoint["state"]), next.unwrap_or_default());
-        if items(endpoint, "attempts").next().is_some() {
-            attempts(items(endpoint, "attempts"));
-        }
-    }
-    DONE
-}
-
-async fn events(ctx: &mut Context<'_>, args: &Events) -> anyhow::Result<ExitCode> {
-    let after = args.after.as_ref().map(|after| format!("&after={}", segment(after))).unwrap_or_default();
-    let path = ctx.path(&args.of.endpoint, &format!("/events?limit={}{after}", args.limit)).await?;
-    let answer = ctx.client.get(&path).await?;
-    if ctx.is_told(&answer) {
-        return DONE;
-    }
-    // Bodies, one per line, for other programs; the cursor comes last and apart.
-    for event in items(&answer, "events") {
-        say!("{}", event["body"].as_str().context("an event without a body")?);
-    }
-    say!("next: --after {}", cell(&answer["next"]));
-    DONE
-}

@@ -125,7 +125,7 @@ impl Operator<'_> {
         (status, answer["error"]["code"].as_str().expect("a code").to_owned())
     }
 
-    fn state(&self, endpoint: &str) -> Value {
+    pub(crate) fn state(&self, endpoint: &str) -> Value {
         self.must("GET", &of(endpoint, ""), None)["state"].clone()
     }
 
@@ -136,7 +136,7 @@ impl Operator<'_> {
         text(&output.stdout)
     }
 
-    fn cli_output(&self, arguments: &[&str]) -> std::process::Output {
+    pub(crate) fn cli_output(&self, arguments: &[&str]) -> std::process::Output {
         let admin = format!("http://{}", self.server.admin_listen);
         let all = [&["webhooks", "--admin", &admin], arguments].concat();
         roomhook(&all).env("ROOMHOOK_ADMIN_TOKEN", self.token).output().expect("the program starts")
@@ -152,7 +152,7 @@ pub(crate) fn open_lobby(server: &Server) {
     server.must("live_engine_http_srv/create_room", &room);
 }
 
-fn say(server: &Server, what: &str) -> Value {
+pub(crate) fn say(server: &Server, what: &str) -> Value {
     server.call("live_engine_http_srv/send_text_msg", &message(what))
 }
 
@@ -314,7 +314,15 @@ fn messages_are_replayed_to_another_url_and_pulled_by_cursor() {
         }
     }
     assert_eq!(pulled, ["m1", "m2", "m3", "m4", "m5"]);
-    assert!(operator.cli(&["events", "--after", "end"]).starts_with("next: --after "));
+    let at_end = operator.cli_output(&["events", "--after", "end"]);
+    assert!(
+        at_end.stdout.is_empty() && text(&at_end.stderr).contains("go on with --after "),
+        "{}",
+        text(&at_end.stderr)
+    );
+    let all = operator.cli(&["events", "--after", end.as_str().expect("a cursor"), "--limit", "2", "--all"]);
+    let bodies: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).expect("a body per line")).collect();
+    assert_eq!(bodies.iter().map(said).collect::<Vec<_>>(), ["m1", "m2", "m3", "m4", "m5"]);
 
     // A new endpoint that begins in the past, with a message.
     let late = Backend::start();

@@ -1,16 +1,45 @@
 //! A caller of the admin API.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{Method, Request, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
+use super::table::cell;
+
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// For a connection, and for an answer: the slowest one is a test of an endpoint that does not answer, for its timeout.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// The server could not be asked at all.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unreachable {
+    #[error(
+        "nobody listens for operators at {authority} ({reason}): is the server running? --admin says where its server.admin_listen is"
+    )]
+    Down { authority: String, reason: String },
+    #[error("{authority} does not answer: {reason}")]
+    Silent { authority: String, reason: String },
+    #[error(
+        "{authority} answered {status}, but not as roomhook's admin API would: is --admin the server's server.admin_listen?"
+    )]
+    Stranger { authority: String, status: u16 },
+    #[error(
+        "{authority} wants another token: give the server's admin.token with --token or ROOMHOOK_ADMIN_TOKEN (unauthorized)"
+    )]
+    Token { authority: String },
+    #[error("{authority} has no admin.token, so it lets in programs on its own machine only: {message} (not_local)")]
+    NotLocal { authority: String, message: String },
+}
 
 /// Speaks to one server, over one connection at a time.
 pub(super) struct Client {
@@ -48,6 +77,10 @@ impl Client {
         self.call(Method::POST, path, Some(body)).await
     }
 
+    pub(super) async fn delete(&mut self, path: &str) -> anyhow::Result<Value> {
+        self.call(Method::DELETE, path, None).await
+    }
+
     /// The answer of a success; null when it has no body.
     async fn call(&mut self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let mut request = Request::builder()
@@ -61,21 +94,24 @@ impl Client {
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         let request = request.body(Full::new(body)).context("--token")?;
         let connection = self.connect().await?;
-        let answer = connection.send_request(request).await;
-        let answer = answer.with_context(|| format!("ask {}", self.authority))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| anyhow::anyhow!("read the answer: {error}"))?.to_bytes();
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, exchange(connection, request)).await;
+        let authority = self.authority.clone();
+        let (status, body) = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(Unreachable::Silent { authority, reason: format!("{error:#}") }.into()),
+            Err(_elapsed) => {
+                return Err(Unreachable::Silent { authority, reason: format!("nothing for {ANSWER_TIMEOUT:?}") }.into());
+            }
+        };
         if body.is_empty() && status.is_success() {
             return Ok(Value::Null);
         }
-        let answer: Value = serde_json::from_slice(&body)
-            .with_context(|| format!("{} answered {status}, and not as roomhook's admin API would", self.authority))?;
-        if status.is_success() {
-            return Ok(answer);
+        let answer: Option<Value> = serde_json::from_slice(&body).ok();
+        match answer {
+            Some(answer) if status.is_success() => Ok(answer),
+            Some(answer) if answer["error"].is_object() => Err(refusal(authority, &answer["error"])),
+            _ => Err(Unreachable::Stranger { authority, status: status.as_u16() }.into()),
         }
-        let (code, message) = (&answer["error"]["code"], &answer["error"]["message"]);
-        anyhow::bail!("{} ({})", message.as_str().unwrap_or("refused"), code.as_str().unwrap_or(status.as_str()))
     }
 
     /// The kept connection, or a new one.
@@ -87,15 +123,50 @@ impl Client {
         let connection = match kept {
             Some(kept) => kept,
             None => {
-                let hint = || format!("connect to {}: is the server running? --admin says where", self.authority);
-                let stream = TcpStream::connect(&self.authority).await.with_context(hint)?;
-                let (connection, driver) = http1::handshake(TokioIo::new(stream)).await.with_context(hint)?;
+                let down = |reason: String| Unreachable::Down { authority: self.authority.clone(), reason };
+                let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.authority)).await;
+                let stream = stream.map_err(|_elapsed| down(format!("no answer for {CONNECT_TIMEOUT:?}")))?;
+                let stream = stream.map_err(|error| down(error.to_string()))?;
+                let (connection, driver) =
+                    http1::handshake(TokioIo::new(stream)).await.map_err(|error| down(error.to_string()))?;
                 // Ends with the connection; whoever waits for an answer learns of its failure.
                 tokio::spawn(driver);
                 connection
             }
         };
         Ok(self.connection.insert(connection))
+    }
+}
+
+/// Sends a request and reads its whole answer.
+async fn exchange(
+    connection: &mut SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let answer = connection.send_request(request).await?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+    let body = body.map_err(|error| anyhow::anyhow!("read the answer: {error}"))?.to_bytes();
+    Ok((status, body))
+}
+
+/// What the API said no with.
+fn refusal(authority: String, error: &Value) -> anyhow::Error {
+    let message = error["message"].as_str().unwrap_or("refused").to_owned();
+    match error["code"].as_str().unwrap_or("?") {
+        "unauthorized" => Unreachable::Token { authority }.into(),
+        "not_local" => Unreachable::NotLocal { authority, message }.into(),
+        code => anyhow::anyhow!("{} ({code}){}", cell(&message.into()), hint(code)),
+    }
+}
+
+/// Which command helps on.
+fn hint(code: &str) -> &'static str {
+    match code {
+        "endpoint_missing" => "; `roomhook webhooks list` shows those there are",
+        "delivery_missing" => "; `roomhook webhooks parked` shows those that are parked",
+        "replay_missing" => "; `roomhook webhooks replays` shows those there are",
+        _ => "",
     }
 }
 

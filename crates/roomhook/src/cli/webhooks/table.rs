@@ -50,6 +50,19 @@ pub(super) fn cell(value: &Value) -> String {
     }
 }
 
+/// How long each part of an exchange took.
+pub(super) fn phases(timings: &Value) -> String {
+    let part = |name: &str| cell(&timings[name]);
+    format!(
+        "{} ms: name {}, connect {}, TLS {}, first byte {}",
+        part("total_ms"),
+        part("dns_ms"),
+        part("connect_ms"),
+        part("tls_ms"),
+        part("first_byte_ms"),
+    )
+}
+
 /// A time (Unix milliseconds) as its distance from now.
 pub(super) fn age(value: &Value) -> String {
     let Some(at) = value.as_u64() else { return "-".to_owned() };
