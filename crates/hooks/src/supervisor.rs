@@ -103,8 +103,7 @@ pub fn start_with(
     let (stop, stopped) = oneshot::channel();
     let (tell, started) = watch::channel(false);
     let (running, sweeps) = (BTreeMap::new(), JoinSet::new());
-    let supervisor =
-        Supervisor { world, endpoints, roster, handle: handle.clone(), running, sweeps, started: tell };
+    let supervisor = Supervisor { world, endpoints, roster, handle: handle.clone(), running, sweeps, started: tell };
     // Whoever shuts down awaits this task; if it panics, `shutdown` returns and the process goes on without webhooks.
     let task = tokio::spawn(supervisor.run(stopped));
     Hooks { handle, started, stop, task }

@@ -227,7 +227,7 @@ fn a_token_is_asked_for_where_one_is_set() {
     assert_eq!(with.must("GET", "/endpoints", None)["endpoints"], json!([]));
     assert_eq!(without.code("GET", "/endpoints", None), (401, "unauthorized".to_owned()));
     assert_eq!(get(server.admin_listen, "/healthz").0, 200, "probes need no token");
-    assert!(with.cli(&["list"]).starts_with("APP"));
+    assert!(with.cli(&["list"]).starts_with("no app has an endpoint yet"));
     let refused = without.cli_output(&["list"]);
     assert!(!refused.status.success() && text(&refused.stderr).contains("unauthorized"), "{}", text(&refused.stderr));
     let (_, document) = with.call("GET", "/openapi.json", None);

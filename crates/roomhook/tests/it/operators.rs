@@ -54,7 +54,7 @@ fn whatever_is_wrong_is_told_in_one_shape_and_by_its_name() {
         ("GET", "", is(404, "path_missing", "-")),
         ("GET", "/", is(404, "path_missing", "-")),
         ("GET", "/endpoints/", is(404, "path_missing", "-")),
-        ("GET", "/apps//endpoints", is(404, "path_missing", "-")),
+        ("GET", "/apps//endpoints", is(400, "bad_request", "app")),
         ("PATCH", "/endpoints", is(405, "method_wrong", "-")),
         ("POST", &of("default", ""), is(405, "method_wrong", "-")),
         ("GET", &of("default", "/parked?limit=0"), is(400, "bad_request", "limit")),

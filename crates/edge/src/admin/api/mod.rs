@@ -59,7 +59,8 @@ pub fn router(services: Services, control: Arc<dyn WebhookControl>, token: &str)
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(context.clone(), auth::check))
         .with_state(context);
-    Router::new().nest("/admin/api", api)
+    // What lies beside the API, `/admin/api/` among it, is told in the same shape.
+    Router::new().nest("/admin/api", api).fallback(missing)
 }
 
 impl Context {
