@@ -87,16 +87,20 @@ impl Replays {
         if self.kept.lock().restored {
             return Ok(());
         }
-        let (mut jobs, mut after) = (Vec::new(), None);
+        let (mut jobs, mut after, mut last) = (Vec::new(), None, 0);
         loop {
             let page = handle.world.rows.scan(rows::LOG, rows::JOBS, after.as_deref(), SCAN_ROWS).await?;
             for (key, value) in &page {
                 let Some(number) = rows::number_of(key) else { continue };
-                let (plan, mut progress) = ReplayRow::from_bytes(value)?.parts()?;
-                progress.done.failures = failures(handle, number).await?;
-                progress.failures_written = progress.done.failures.len();
-                progress.resumed += u32::from(progress.status == ReplayStatus::Running);
-                jobs.push(Job::new(number, plan, progress));
+                last = last.max(number);
+                match read_job(handle, number, value).await {
+                    Ok(job) => jobs.push(job),
+                    // Of a newer release, or damaged: it rests where it is, the others go on.
+                    Err(HandleError::Row(error)) => {
+                        tracing::error!(replay = number, %error, "the row of a replay cannot be read");
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             match page.last() {
                 Some((key, _)) if page.len() == SCAN_ROWS => after = Some(key.clone()),
@@ -104,8 +108,8 @@ impl Replays {
             }
         }
         let mut kept = self.kept.lock();
+        kept.last = last;
         for job in jobs {
-            kept.last = kept.last.max(job.number);
             if job.is_running() {
                 tracing::info!(replay = job.number, app = job.plan.endpoint.app.0, "a replay goes on");
                 kept.tasks.spawn(run::drive(handle.clone(), self.endpoints.clone(), job.clone()));
@@ -161,6 +165,15 @@ impl Replays {
             kept.tasks.spawn(run::drive(handle.clone(), self.endpoints.clone(), job));
         }
     }
+}
+
+/// A replay of an earlier process.
+async fn read_job(handle: &Handle, number: u64, row: &[u8]) -> Result<Arc<Job>, HandleError> {
+    let (plan, mut progress) = ReplayRow::from_bytes(row)?.parts()?;
+    progress.done.failures = failures(handle, number).await?;
+    progress.failures_written = progress.done.failures.len();
+    progress.resumed += u32::from(progress.status == ReplayStatus::Running);
+    Ok(Job::new(number, plan, progress))
 }
 
 async fn failures(handle: &Handle, number: u64) -> Result<Vec<crate::trail::Attempt>, HandleError> {
