@@ -15,7 +15,7 @@ use roomhook_room::{AppId, Draft, Event, Order, Receipt, RetryProfile, RoomKey};
 use roomhook_shard::ExecuteError;
 use serde_json::Value;
 
-use crate::{ledger::Version, readers::Places, world::World};
+use crate::{endpoints::HOT, ledger::Version, readers::Places, world::World};
 
 /// Without an excuse, nothing that does not depend on a troubled endpoint takes longer.
 pub(crate) const APART_MS: u64 = 1_000;
@@ -181,7 +181,7 @@ pub(crate) fn sent(world: &Arc<World>, request: &Request, reached: bool) -> Opti
     check_flights(world, key, &room);
     if first {
         check_order(world, key, &room);
-        check_apart(world, host, key);
+        check_apart(world, host, key, &room);
     }
     world.auditor.lock().in_flight.insert(key, room);
     Some(Flight { world: Arc::clone(world), key })
@@ -349,9 +349,17 @@ pub(crate) fn current(world: &World, name: &EndpointName) -> Option<usize> {
 }
 
 /// `apart`: an endpoint that is always well gets everything at once.
-fn check_apart(world: &World, host: &str, key: (usize, DeliveryId)) {
+fn check_apart(world: &World, host: &str, key: (usize, DeliveryId), room: &RoomKey) {
     if !world.net.lock().hosts.get(host).is_some_and(|host| host.calm) {
         return;
+    }
+    let is_hot = world.scenario.has_hot_room && room.room.as_str() == HOT;
+    if is_hot {
+        // It falls behind, alone.
+        return;
+    }
+    if world.scenario.has_hot_room && room.app == CALM_APP {
+        world.count("apart: a quiet room beside a hot one");
     }
     let (now, ledger) = (world.time.now_ms(), world.ledger.lock());
     let Some((entry, _)) = ledger.entry(key.1) else { return };

@@ -50,6 +50,10 @@ const MOODS: [Mood; 10] = [
 /// What every message that makes its receiver stumble contains.
 pub(crate) const POISON: &str = "poison";
 
+/// The room of the calm app that is sent too much, if there is one, and how long its receiver takes for each message.
+pub(crate) const HOT: &str = "r1";
+const HOT_MS: u64 = 400;
+
 /// All receivers, by host name.
 #[derive(Debug, Default)]
 pub(crate) struct Net {
@@ -142,6 +146,9 @@ impl Fate {
             return Some(status(3, 400));
         }
         world.count(mood.told());
+        if calm && world.scenario.has_hot_room && is_about(body, HOT) {
+            return Some(status(HOT_MS, 200));
+        }
         Some(match mood {
             Mood::Well | Mood::Flapping => status(dice.from(0..=2), dice.pick(&[200, 200, 200, 204])),
             Mood::Slow => status(dice.from(50..=2_100), 200),
@@ -183,6 +190,12 @@ impl Fate {
             Outcome::Silence => Report::failed(SendError::Timeout(Phase::Waiting)),
         }
     }
+}
+
+/// Whether a delivery is about a message in this room of the calm app.
+fn is_about(body: &[u8], room: &str) -> bool {
+    let name = format!(r#""GroupId":"{room}""#);
+    body.windows(name.len()).any(|part| part == name.as_bytes())
 }
 
 /// A request under audit, while it is on its way.

@@ -10,6 +10,8 @@ use crate::{people::Doors, world::World};
 
 /// How long a reader waits for something new before it goes away.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a reader stays away at most.
+const AWAY_MS: u64 = 5_000;
 /// How many records of its room a client that comes back asks for at most.
 const MISSED_MAX: usize = 1_000;
 
@@ -33,6 +35,7 @@ struct Seen {
 pub(crate) async fn follow(world: Arc<World>, doors: Doors, log: LogId) {
     let mut next = world.auditor.lock().places.logs.get(&log).copied().unwrap_or(Lsn::FIRST);
     loop {
+        sleep(world.act_dice.millis(0..=AWAY_MS)).await;
         let Ok(mut stream) = doors.router.tail().read(log, next) else { return };
         world.count("tail: a reader goes on where it was");
         for _ in 0..world.act_dice.from(1..=20) {

@@ -49,6 +49,10 @@ pub struct Scenario {
     pub(crate) rivals: u64,
     /// Of messages: those to an app with a before-send gate.
     pub(crate) gated: u64,
+    /// A moderated sender says many things at once.
+    pub(crate) floods: u64,
+    /// A room of the calm app is sent far more than its receiver takes in order.
+    pub(crate) has_hot_room: bool,
     /// Of the answers of a moderator: those that are not "allow".
     pub(crate) objections: u64,
     pub(crate) repeats: u64,
@@ -88,6 +92,8 @@ impl Scenario {
             trims: rough(20, 300),
             rivals: rough(1, 30),
             gated: rough(200, 700),
+            floods: rough(20, 100),
+            has_hot_room: dice.chance(200),
             objections: rough(50, 700),
             repeats: rough(50, 300),
             poison: rough(5, 100),

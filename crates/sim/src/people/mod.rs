@@ -116,6 +116,13 @@ impl People {
         if dice.chance(scenario.operators) {
             self.operate(doors, tasks);
         }
+        if scenario.gated > 0 && dice.chance(scenario.floods) {
+            world.count("sender: says many things at once");
+            self.flood(doors, tasks);
+        }
+        if scenario.has_hot_room {
+            self.heat(doors, tasks);
+        }
         self.send(doors, tasks);
     }
 

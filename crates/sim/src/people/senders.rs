@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 
 use super::{Doors, People, user};
 use crate::{
-    auditor::{self, attempt_of},
+    auditor::{self, CALM_APP, attempt_of},
     dice::Dice,
-    endpoints::POISON,
+    endpoints::{HOT, POISON},
     gates::{self, GATED_APP},
     world::World,
 };
@@ -22,6 +22,10 @@ use crate::{
 pub(super) const NAMES: [&str; 3] = ["ann", "bob", "cleo"];
 /// The newest messages, of which some are sent again.
 const REPEATABLE: usize = 20;
+/// Messages that a sender says at once.
+const FLOOD: usize = 6;
+/// Messages that the hot room is sent at a time.
+const HEAT: usize = 3;
 
 impl People {
     pub(super) fn send(&mut self, doors: &Doors, tasks: &mut JoinSet<()>) {
@@ -41,6 +45,46 @@ impl People {
         // What tells this attempt from others of the same message.
         draft.custom_data = format!("\"{number}\"").into();
         draft.msg_id = MsgId { account: 7, secs: world.time.unix().secs(), random: number };
+        self.hand_over(doors, room, draft, tasks);
+    }
+
+    /// One sender of the moderated app says many things at once.
+    pub(super) fn flood(&mut self, doors: &Doors, tasks: &mut JoinSet<()>) {
+        let of_gate: Vec<RoomKey> = self.rooms.iter().filter(|room| room.app == GATED_APP).cloned().collect();
+        let room = of_gate[self.world.act_dice.index(of_gate.len())].clone();
+        for _ in 0..FLOOD {
+            let said = self.new_draft();
+            self.hand_over(
+                doors,
+                room.clone(),
+                Draft { from: user(NAMES[0]), operator: user(NAMES[0]), ..said },
+                tasks,
+            );
+        }
+    }
+
+    /// The hot room is sent more than its receiver takes.
+    pub(super) fn heat(&mut self, doors: &Doors, tasks: &mut JoinSet<()>) {
+        let Some(room) = self.rooms.iter().find(|room| room.app == CALM_APP && room.room.as_str() == HOT).cloned()
+        else {
+            return;
+        };
+        for _ in 0..HEAT {
+            let said = self.new_draft();
+            self.hand_over(doors, room.clone(), said, tasks);
+        }
+    }
+
+    fn new_draft(&mut self) -> Draft {
+        self.messages += 1;
+        let secs = self.world.time.unix().secs();
+        let draft = draft(&self.world.act_dice, self.messages, 0);
+        let msg_id = MsgId { account: 7, secs, random: self.messages };
+        Draft { custom_data: format!("\"{}\"", self.messages).into(), msg_id, ..draft }
+    }
+
+    fn hand_over(&mut self, doors: &Doors, room: RoomKey, draft: Draft, tasks: &mut JoinSet<()>) {
+        let world = Arc::clone(&self.world);
         self.sent.push((room.clone(), draft.clone()));
         if room.app == GATED_APP {
             tasks.spawn(publish(world, doors.clone(), room, draft));
