@@ -67,6 +67,7 @@ impl Scenario {
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let dice = Dice::new(seed, 1);
+        let has_hot_room = dice.chance(200);
         let rough = |from: u64, to: u64| if dice.chance(500) { 0 } else { dice.from(from..=to) };
         Self {
             seed,
@@ -93,13 +94,13 @@ impl Scenario {
             rivals: rough(1, 30),
             gated: rough(200, 700),
             floods: rough(20, 100),
-            has_hot_room: dice.chance(200),
+            has_hot_room,
             objections: rough(50, 700),
             repeats: rough(50, 300),
             poison: rough(5, 100),
             tail: TailLimits { bytes_max: 1 << 20, records_max: dice.pick(&[1, 8, 10_000]) },
             shard: shard(&dice),
-            hooks: hooks(&dice),
+            hooks: hooks(&dice, has_hot_room),
             gate: gate(&dice),
         }
     }
@@ -124,7 +125,15 @@ fn shard(dice: &Dice) -> ShardConfig {
     }
 }
 
-fn hooks(dice: &Dice) -> HooksConfig {
+fn hooks(dice: &Dice, has_hot_room: bool) -> HooksConfig {
+    let limits = Limits {
+        open_max: dice.pick(&[2, 8, 16_384]),
+        bytes_max: dice.pick(&[500, 16 << 20]),
+        span_max: dice.pick(&[8, 65_536]),
+        aside_max: dice.pick(&[2, 10_000]),
+    };
+    // Small enough to be filled by one room, and large enough for others beside it.
+    let beside_hot = Limits { open_max: dice.pick(&[100, 300]), bytes_max: 16 << 20, span_max: 1_000, ..limits };
     HooksConfig {
         timeout: Duration::from_secs(2),
         concurrency: NonZeroUsize::new(dice.pick(&[1, 2, 8, 64])).unwrap_or(NonZeroUsize::MIN),
@@ -139,12 +148,7 @@ fn hooks(dice: &Dice) -> HooksConfig {
         hold: Duration::from_secs(dice.pick(&[0, 1, 5, 30])),
         catch_up_per_s: dice.pick(&[0, 50, 20_000]),
         checkpoint_every: Duration::from_millis(dice.pick(&[50, 200, 1_000])),
-        limits: Limits {
-            open_max: dice.pick(&[2, 8, 16_384]),
-            bytes_max: dice.pick(&[500, 16 << 20]),
-            span_max: dice.pick(&[8, 65_536]),
-            aside_max: dice.pick(&[2, 10_000]),
-        },
+        limits: if has_hot_room { beside_hot } else { limits },
         jitter_seed: dice.number(),
         ..HooksConfig::default()
     }
