@@ -191,6 +191,16 @@ pub(crate) fn url(host: &str) -> String {
     format!("http://{host}/hook")
 }
 
+/// What a request is about, if it says what the log says.
+pub(crate) fn delivery_of(world: &World, request: &Request) -> Option<DeliveryId> {
+    let id = parse_id(&request.webhook_id)?;
+    check_in_log(world, id, request).map(|_| id)
+}
+
+pub(crate) fn delivery_id(log: LogId, lsn: Lsn, index: u32) -> DeliveryId {
+    DeliveryId { shard: log.0, pos: EventPos { lsn, index } }
+}
+
 fn parse_id(webhook_id: &str) -> Option<DeliveryId> {
     let mut parts = webhook_id.strip_prefix("evt_")?.split('_').skip(1);
     let shard = parts.next()?.parse().ok()?;

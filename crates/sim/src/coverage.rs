@@ -66,7 +66,6 @@ pub const MUST_HAPPEN: &[&str] = &[
     "answer: unavailable",
     "answer: unknown",
     "sender: says many things at once",
-    "apart: a quiet room beside a hot one",
     // The before-send gate.
     "gate: asks",
     "gate: asks in shadow",
@@ -118,6 +117,11 @@ pub const MUST_HAPPEN: &[&str] = &[
     "by hand: a parked one is retried",
     "by hand: one is skipped",
     "by hand: a paused endpoint is resumed",
+    // Replays.
+    "replay: begins",
+    "replay: an event arrives",
+    "replay: outlives a restart",
+    "replay: ends",
     // Readers.
     "tail: a reader goes on where it was",
     "tail: a reader is told that records are gone",

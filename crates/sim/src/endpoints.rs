@@ -7,7 +7,7 @@ use roomhook_hooks::http::{Channel, Phase, Phases, Report, Request, SendError, T
 use tokio::time::sleep;
 
 use crate::{
-    auditor,
+    archive, auditor,
     gates::{self, Verdict},
     world::World,
 };
@@ -208,6 +208,10 @@ enum Flight {
 
 impl Flight {
     fn of(world: &Arc<World>, request: &Request, fate: &Fate) -> Self {
+        if request.target.host == archive::ARCHIVE {
+            archive::sent(world, request, fate.reached);
+            return Self::Free;
+        }
         if !gates::is_gates(request) {
             return auditor::sent(world, request, fate.reached).map_or(Self::Free, Self::Delivery);
         }

@@ -15,6 +15,7 @@ mod store;
 
 mod ledger;
 
+mod archive;
 mod auditor;
 mod gates;
 mod oracle;

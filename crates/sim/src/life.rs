@@ -14,7 +14,7 @@ use roomhook_shard::Shards;
 use tokio::{task::JoinSet, time::sleep};
 
 use crate::{
-    door,
+    archive, door,
     endpoints::SimTransport,
     gates, oracle,
     people::{Doors, People},
@@ -228,6 +228,7 @@ async fn settle(world: &World, people: &mut People, doors: &Doors, tasks: &mut J
         let quiet = statuses
             .iter()
             .all(|status| (status.summary.totals.parked == 0 || status.summary.mode == Mode::NoUrl) && is_paid(status));
+        let quiet = archive::is_done(world, doors) && quiet;
         if quiet && statuses.len() == running && running >= 2 {
             break;
         }

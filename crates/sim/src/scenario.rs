@@ -43,6 +43,8 @@ pub struct Scenario {
     pub(crate) room_changes: u64,
     /// Somebody looks after what is parked or paused.
     pub(crate) operators: u64,
+    /// Somebody wants a room again, at another URL.
+    pub(crate) replays: u64,
     /// Retention drops records.
     pub(crate) trims: u64,
     /// Another process claims all logs, while this one goes on.
@@ -67,7 +69,7 @@ impl Scenario {
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let dice = Dice::new(seed, 1);
-        let has_hot_room = dice.chance(200);
+        let has_hot_room = dice.chance(0);
         let rough = |from: u64, to: u64| if dice.chance(500) { 0 } else { dice.from(from..=to) };
         Self {
             seed,
@@ -90,6 +92,7 @@ impl Scenario {
             endpoint_changes: rough(20, 120),
             room_changes: rough(5, 60),
             operators: dice.pick(&[20, 100]),
+            replays: rough(5, 60),
             trims: rough(20, 300),
             rivals: rough(1, 30),
             gated: rough(200, 700),

@@ -16,8 +16,8 @@ use roomhook_shard::Clock;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    auditor::Auditor, coverage::Coverage, dice::Dice, endpoints::Net, gates::Gates, ledger::Ledger, scenario::Scenario,
-    store::Retention,
+    archive::Archive, auditor::Auditor, coverage::Coverage, dice::Dice, endpoints::Net, gates::Gates, ledger::Ledger,
+    scenario::Scenario, store::Retention,
 };
 
 /// Unix time at which every run begins.
@@ -54,6 +54,7 @@ pub(crate) struct World {
     pub(crate) net: Mutex<Net>,
     pub(crate) auditor: Mutex<Auditor>,
     pub(crate) gates: Mutex<Gates>,
+    pub(crate) archive: Mutex<Archive>,
     pub(crate) retention: Mutex<Retention>,
     coverage: Mutex<Coverage>,
     /// The server is still claiming and replaying.
@@ -82,6 +83,7 @@ impl World {
             net: Mutex::default(),
             auditor: Mutex::default(),
             gates: Mutex::default(),
+            archive: Mutex::default(),
             retention: Mutex::default(),
             coverage: Mutex::default(),
             starting: AtomicBool::new(false),

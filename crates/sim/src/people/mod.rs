@@ -12,6 +12,7 @@ use roomhook_shard::{Directory, ImportAccount, Router};
 use tokio::task::JoinSet;
 
 use crate::{
+    archive,
     auditor::{CALM_APP, ROUGH_APP},
     gates::GATED_APP,
     rival::Rival,
@@ -64,6 +65,7 @@ impl People {
             |app: AppId, number: usize| RoomId::new(&format!("r{number}")).ok().map(|room| RoomKey { app, room });
         let numbers = 1..=world.scenario.rooms_per_app;
         let rooms = numbers.flat_map(|number| apps.iter().filter_map(move |app| room(*app, number))).collect();
+        world.net.lock().add(archive::ARCHIVE, false);
         Self { world: Arc::clone(world), rooms, endpoints, sent: Vec::new(), messages: 0, hosts: 0 }
     }
 
@@ -112,6 +114,10 @@ impl People {
                 true => self.create(doors, room, tasks),
                 false => self.destroy(doors, room, tasks),
             }
+        }
+        if dice.chance(scenario.replays) {
+            let calm: Vec<&RoomKey> = self.rooms.iter().filter(|room| room.app == CALM_APP).collect();
+            archive::ask(&world, doors, calm[dice.index(calm.len())].clone(), tasks);
         }
         if dice.chance(scenario.operators) {
             self.operate(doors, tasks);
