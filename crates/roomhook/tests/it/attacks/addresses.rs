@@ -65,7 +65,7 @@ fn forbidden_addresses_are_refused_in_every_dress_and_the_trail_says_why() {
     // The rest is the system's to say.
     let nowhere = Expect::Beginning("cannot look up nowhere.invalid: ");
     attacks.push(Attack::new("a name that is none", "http://nowhere.invalid/".into(), nowhere));
-    run(&settings(""), &attacks);
+    run(&settings(""), attacks);
 }
 
 #[test]

@@ -259,5 +259,5 @@ fn no_frames_harm_the_server_and_the_trail_says_what_was_wrong_with_them() {
             ..Attack::new(name, url, expect)
         })
         .collect();
-    run(&settings("\"127.0.0.1\", \"::1\""), &attacks);
+    run(&settings("\"127.0.0.1\", \"::1\""), attacks);
 }

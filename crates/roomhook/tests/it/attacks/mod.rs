@@ -46,21 +46,34 @@ pub(crate) fn reason(text: &str) -> Expect {
     Expect::Reason(text.to_owned())
 }
 
-/// A server whose attempts may take a second, and that may reach the ranges in `allow`.
+impl Attack {
+    /// What only a timeout ends has a short one, so that the test is soon over; what ends before has a long one, so that it
+    /// does on a machine that is busy.
+    fn timeout_ms(&self) -> u32 {
+        match &self.expect {
+            Expect::Reason(text) if text.starts_with("no full answer in time") => 3_000,
+            _ => 20_000,
+        }
+    }
+}
+
+/// A server that may reach the ranges in `allow`.
 pub(crate) fn settings(allow: &str) -> String {
-    format!("[webhooks]\nallow = [{allow}]\ntimeout = \"1s\"\n")
+    format!("[webhooks]\nallow = [{allow}]\n")
 }
 
 /// Endpoints that attack at the same time: enough to keep the test short, few enough to leave everybody a share of the
 /// processor.
 const AT_ONCE: usize = 8;
-/// A timeout of a second, on a machine that is busy.
-const TOTAL_MS_MAX: f64 = 3_000.0;
-/// By how much the server may have grown at its peak.
-const GROWTH_KB_MAX: u64 = 96 << 10;
+/// How late a timeout may be on a machine that is busy.
+const LATE_MS_MAX: f64 = 5_000.0;
+/// By how much the server may have grown at its peak. It grows by 4 to 6 MB.
+const GROWTH_KB_MAX: u64 = 48 << 10;
 
 /// Runs the attacks against a server with these settings, a few at a time, one message for each few.
-pub(crate) fn run(more: &str, attacks: &[Attack]) {
+pub(crate) fn run(more: &str, mut attacks: Vec<Attack>) {
+    // Those that take their time take it together.
+    attacks.sort_by_key(Attack::timeout_ms);
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(folder.path(), more);
     let operator = Operator { server: &server, token: "" };
@@ -69,7 +82,7 @@ pub(crate) fn run(more: &str, attacks: &[Attack]) {
     let mut wrong = Vec::new();
     for (round, attacks) in (1..).zip(attacks.chunks(AT_ONCE)) {
         for (number, attack) in attacks.iter().enumerate() {
-            let mut endpoint = json!({ "url": attack.url, "retry": "tencent" });
+            let mut endpoint = json!({ "url": attack.url, "retry": "tencent", "timeout_ms": attack.timeout_ms() });
             for (name, value) in attack.settings.as_object().into_iter().flatten() {
                 endpoint[name] = value.clone();
             }
@@ -110,7 +123,8 @@ fn judge(attack: &Attack, attempt: &Value) -> Option<String> {
     };
     let took = attempt["timings"]["total_ms"].as_f64().expect("a time");
     let kept = attempt["answer"].as_str().expect("an answer").len();
-    let fine = expected && took < TOTAL_MS_MAX && kept <= 1_024;
+    let in_time = took < f64::from(attack.timeout_ms()) + LATE_MS_MAX;
+    let fine = expected && in_time && kept <= 1_024;
     let told = || format!("{status} {problem:?} after {took} ms, {kept} bytes");
     (!fine).then(|| format!("  {}: expected {:?}, got {}", attack.name, attack.expect, told()))
 }

@@ -80,7 +80,7 @@ fn no_false_identity_gets_a_message_and_the_trail_says_what_was_wrong_with_it() 
         Identity { certificate: certificate.der().clone(), key, clients: None, alpn: b"http/1.1" }
     };
     let https = |url: String| url.replacen("http:", "https:", 1).replacen("127.0.0.1", "localhost", 1);
-    let attacks = [
+    let attacks = vec![
         trusting("as it should be", well(&authority.issue("localhost", |_| {})), Expect::Delivered),
         trusting(
             "another name",
@@ -125,5 +125,5 @@ fn no_false_identity_gets_a_message_and_the_trail_says_what_was_wrong_with_it() 
             reason("TLS: received corrupt message of type HandshakePayloadTooLarge"),
         ),
     ];
-    run(&settings("\"127.0.0.1\", \"::1\""), &attacks);
+    run(&settings("\"127.0.0.1\", \"::1\""), attacks);
 }
