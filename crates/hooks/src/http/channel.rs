@@ -26,9 +26,9 @@ use tokio::time::Instant;
 use super::{
     Channel, Guard, Phase, Phases, Report, Request, Resolve, SendError, Target, Transport,
     answer::{self, BODY_BYTES_MAX, BodyError, HEADERS_MAX},
+    meter::{Meter, Metered},
     multiplex::{Lease, Link, is_untouched},
     reasons::broken,
-    stream::Stream,
 };
 use crate::alarm::Alarm;
 
@@ -57,13 +57,14 @@ impl Transport for HttpTransport {
     }
 }
 
-pub(super) type Driver = Pin<Box<http1::Connection<TokioIo<Stream>, Full<Bytes>>>>;
+pub(super) type Driver = Pin<Box<http1::Connection<TokioIo<Metered>, Full<Bytes>>>>;
 
 pub(super) struct Connection {
     pub(super) target: Arc<Target>,
     pub(super) sender: SendRequest<Full<Bytes>>,
     pub(super) driver: Driver,
     pub(super) ended: bool,
+    pub(super) meter: Arc<Meter>,
 }
 
 /// What a channel holds on to between two requests.
@@ -240,7 +241,8 @@ impl HttpChannel {
     }
 
     async fn post_alone(&mut self, connection: &mut Connection, request: &Request) -> Result<Answered, PostError> {
-        let Connection { sender, driver, ended, .. } = connection;
+        let Connection { sender, driver, ended, meter, .. } = connection;
+        meter.answered();
         let sent = Instant::now();
         self.phase = Phase::Waiting;
         let message = message(request, Version::HTTP_11).map_err(PostError::Failed)?;
@@ -285,7 +287,9 @@ impl HttpChannel {
         if response.headers().len() > HEADERS_MAX {
             return Err(PostError::Failed(SendError::Broken("the answer has too many headers".into())));
         }
-        read(response).await.map_err(PostError::Failed)
+        let answered = read(response).await.map_err(PostError::Failed)?;
+        lease.0.answered();
+        Ok(answered)
     }
 }
 

@@ -4,6 +4,7 @@ mod answer;
 mod channel;
 mod dial;
 mod guard;
+mod meter;
 mod multiplex;
 mod reasons;
 mod resolve;

@@ -28,6 +28,7 @@ use tokio::{
 
 use super::{
     answer::{BODY_BYTES_MAX, HEAD_BYTES_MAX},
+    meter::{Meter, Metered},
     stream::Stream,
 };
 
@@ -40,6 +41,8 @@ const STREAMS_MAX: usize = 32;
 const UNSAID: usize = usize::MAX - 1;
 /// What an endpoint may send on one connection before it is read: all its streams together.
 const CONNECTION_WINDOW: u32 = 1 << 20;
+/// What it may send between two answers: more than all streams' answers at their largest.
+const UNASKED_BYTES_MAX: usize = 4 << 20;
 
 /// The shared connections to one target. They live as long as a sender keeps one.
 #[derive(Debug, Default)]
@@ -83,6 +86,7 @@ pub(crate) struct Link {
     /// No new streams: it was silent, or broke.
     retired: AtomicBool,
     driver: AbortHandle,
+    meter: Arc<Meter>,
 }
 
 /// hyper reads a connection in a task of its own. Until the endpoint has said how many streams it takes, whoever waits for
@@ -180,13 +184,14 @@ impl Link {
     /// Speaks HTTP/2 on a connection that agreed to it.
     pub(crate) async fn open(stream: Stream) -> hyper::Result<Arc<Self>> {
         let news = Arc::new(News::default());
+        let meter = Meter::new(UNASKED_BYTES_MAX);
         let (sender, connection) = http2::Builder::new(Spawn(news.clone()))
             .initial_max_send_streams(UNSAID)
             .initial_stream_window_size(BODY_BYTES_MAX as u32)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(HEAD_BYTES_MAX as u32)
             .header_table_size(4_096)
-            .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+            .handshake::<_, Full<Bytes>>(TokioIo::new(Metered::new(stream, meter.clone())))
             .await?;
         let (says, allowed) = watch::channel(None);
         // Aborted when the last user lets go of the link. How it ended is told to those whose streams it had.
@@ -210,7 +215,12 @@ impl Link {
             .await;
         });
         let (streams, retired, driver) = (AtomicUsize::new(0), AtomicBool::new(false), task.abort_handle());
-        Ok(Arc::new(Self { sender, streams, allowed, retired, driver }))
+        Ok(Arc::new(Self { sender, streams, allowed, retired, driver, meter }))
+    }
+
+    /// One of its streams has its answer.
+    pub(crate) fn answered(&self) {
+        self.meter.answered();
     }
 
     /// Waits until the endpoint takes streams on this connection: it says so first of all. False when the connection

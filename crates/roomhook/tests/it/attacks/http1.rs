@@ -75,7 +75,7 @@ fn endless() -> Vec<Attack> {
         Attack::new(
             "interim answers without end",
             flooding("", "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n"),
-            reason(WAITING),
+            Expect::Ending("the endpoint sent more than 1048576 bytes and no answer"),
         ),
     ]
 }
