@@ -1,6 +1,7 @@
 //! The command line (a contract: scripts and tests rely on it). One file per command; each has its `Args` and a `run`.
 
 pub(crate) mod bench;
+mod breakable;
 mod client;
 mod demo;
 mod dev;

@@ -7,7 +7,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use axum::{body::Body, extract::Request, response::Response};
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Request},
+    response::Response,
+};
 use bytes::Bytes;
 use roomhook_receiver::{
     Config, Notice, Received, Receiver,
@@ -15,7 +19,10 @@ use roomhook_receiver::{
 };
 use tokio::net::TcpListener;
 
-use super::misbehave::{Misbehavior, Plan};
+use super::{
+    breakable::{Breakable, Fate},
+    misbehave::{Misbehavior, Plan},
+};
 use crate::app::stop::Stop;
 
 /// Apps that an inspector without `--sdkappid` keeps apart; more are refused.
@@ -79,8 +86,10 @@ impl Inspector {
     /// Serves until `stop`. `seen` is called for each request, before its answer is sent.
     pub(crate) async fn serve(self, seen: impl Fn(Seen) + Send + Sync + 'static, stop: Stop) -> anyhow::Result<()> {
         let desk = Arc::new(Desk { expect: self.expect, plan: self.plan, receivers: Mutex::default(), seen });
-        let router = axum::Router::new().fallback(move |request| Arc::clone(&desk).one(request));
-        Ok(axum::serve(self.socket, router).with_graceful_shutdown(stop.wait()).await?)
+        let router = axum::Router::new()
+            .fallback(move |ConnectInfo(fate): ConnectInfo<Fate>, request| Arc::clone(&desk).one(fate, request));
+        let service = router.into_make_service_with_connect_info::<Fate>();
+        Ok(axum::serve(Breakable(self.socket), service).with_graceful_shutdown(stop.wait()).await?)
     }
 }
 
@@ -92,13 +101,13 @@ struct Desk<S> {
 }
 
 impl<S: Fn(Seen) + Send + Sync + 'static> Desk<S> {
-    async fn one(self: Arc<Self>, request: Request) -> Response {
+    async fn one(self: Arc<Self>, fate: Fate, request: Request) -> Response {
         let (head, body) = request.into_parts();
         let Ok(body) = axum::body::to_bytes(body, BODY_BYTES_MAX).await else {
             return self.refuse(Bytes::new(), 413, "the body is cut off or larger than 1 MiB");
         };
         if let Some(bad) = self.plan.next()
-            && let Some(answer) = bad.answer().await
+            && let Some(answer) = bad.answer(&fate).await
         {
             (self.seen)(Seen { body, outcome: Outcome::TreatedBadly(bad.clone()), notices: Vec::new() });
             return answer;

@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Take requests of this app only
     #[arg(long)]
     sdkappid: Option<u32>,
-    /// Treat requests badly: slow=3s, status=500, reset (break off), drip (a byte per second), wrong-json, redirect=URL
+    /// Treat requests badly: slow=3s, status=500, reset (break off by TCP reset), drip (a byte per second), wrong-json, redirect=URL
     /// or endless. Several take turns
     #[arg(long, value_name = "HOW")]
     misbehave: Vec<Misbehavior>,

@@ -10,8 +10,10 @@ use std::{
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::{HeaderValue, StatusCode, header};
+
+use super::breakable::Fate;
 
 /// One way to be a bad receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +21,7 @@ pub(crate) enum Misbehavior {
     /// Answers well, but after this time.
     Slow(Duration),
     Status(StatusCode),
-    /// Breaks the connection off in the middle of the answer.
+    /// Breaks the connection off in the middle of the answer, with a TCP reset.
     Reset,
     /// Sends the answer at one byte per second.
     Drip,
@@ -50,17 +52,20 @@ impl FromStr for Misbehavior {
 
 impl Misbehavior {
     /// What it answers; `None`: what a good receiver would, after the time it takes.
-    pub(crate) async fn answer(&self) -> Option<Response> {
+    pub(crate) async fn answer(&self, connection: &Fate) -> Option<Response> {
         let mut response = match self {
             Self::Slow(time) => {
                 tokio::time::sleep(*time).await;
                 return None;
             }
             Self::Status(_) | Self::Redirect(_) => Response::new(Body::from("misbehaving as told\n")),
-            Self::Reset => Response::new(Body::from_stream(stream::iter([
-                Ok(Bytes::from_static(b"{\"Action")),
-                Err(io::Error::from(io::ErrorKind::ConnectionReset)),
-            ]))),
+            Self::Reset => {
+                connection.reset();
+                let beginning = stream::iter([Ok(Bytes::from_static(b"{\"Action"))]);
+                // What there is of an answer goes out while its next part is waited for.
+                let end = stream::once(tokio::task::yield_now()).map(|()| Err(io::ErrorKind::ConnectionReset.into()));
+                Response::new(Body::from_stream(beginning.chain(end).map(|part: io::Result<Bytes>| part)))
+            }
             Self::Drip => Response::new(Body::from_stream(stream::unfold(0_usize, |sent| async move {
                 let byte = GOOD.get(sent..sent + 1)?;
                 tokio::time::sleep(Duration::from_secs(1)).await;

@@ -1,6 +1,10 @@
 //! One command after the other.
 
-use std::process::Command;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    process::Command,
+};
 
 use serde_json::{Value, json};
 
@@ -106,6 +110,24 @@ fn listen_can_be_a_bad_receiver_and_what_it_did_not_acknowledge_comes_again() {
     listen.interrupt();
     let wrong = run(&["listen", "--misbehave", "nicely"]);
     assert!(!wrong.status.success() && text(&wrong.stderr).contains("slow=3s, status=500"), "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn a_receiver_told_to_reset_breaks_off_with_a_tcp_reset_and_not_with_a_farewell() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listen = Running::start(&["listen", "--addr", "127.0.0.1:0", "--misbehave", "reset"], folder.path());
+    let line = listen.line("listening");
+    let addr: std::net::SocketAddr = line.rsplit("http://").next().expect("an address").parse().expect("an address");
+    let mut stream = TcpStream::connect(addr).expect("connect");
+    stream.write_all(b"POST /hook HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\n{}").expect("send");
+    let mut answer = Vec::new();
+    let ended = stream.read_to_end(&mut answer);
+    assert_eq!(ended.expect_err("a reset").kind(), std::io::ErrorKind::ConnectionReset, "{}", text(&answer));
+    assert!(
+        text(&answer).starts_with("HTTP/1.1 200") && text(&answer).contains("{\"Action"),
+        "in the middle of its answer"
+    );
+    listen.interrupt();
 }
 
 #[test]
