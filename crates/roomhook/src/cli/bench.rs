@@ -10,6 +10,7 @@ mod bad_receiver;
 mod bare_client;
 mod connect;
 mod fanout;
+mod gate;
 mod hook_receiver;
 pub(crate) mod load;
 mod metrics;
@@ -48,6 +49,7 @@ enum Bench {
     Fanout(fanout::Args),
     Connect(connect::Args),
     Webhook(webhook::Args),
+    Gate(gate::Args),
     #[command(hide = true)]
     RawWriter(raw::WriterArgs),
     #[command(hide = true)]
@@ -63,6 +65,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Bench::Fanout(args) => fanout::run(args).await,
         Bench::Connect(args) => connect::run(args).await,
         Bench::Webhook(args) => webhook::run(args).await,
+        Bench::Gate(args) => gate::run(args).await,
         Bench::RawWriter(args) => raw::write(args).await,
         Bench::HookReceiver(args) => hook_receiver::run(args).await,
         Bench::BadReceiver(args) => bad_receiver::run(args).await,

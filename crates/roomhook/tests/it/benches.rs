@@ -119,3 +119,13 @@ fn bench_webhook_tells_what_a_dead_neighbour_costs_and_counts_what_that_one_is_o
         }
     }
 }
+
+#[test]
+fn bench_gate_tells_what_questions_cost_and_what_others_notice_of_a_slow_moderator() {
+    let load = ["gate", "--connections", "16", "--rooms", "4", "--size", "100", "--seconds", "1", "--rate", "100"];
+    let of_gate = ["per_s", "per_s_unmoderated", "cpu_s_per_10k", "cpu_s_per_10k_unmoderated", "p99_ms_unmoderated"];
+    let beside = ["p99_ms_alone", "p99_ms_beside_slow", "ratio_p99", "slow_per_s", "p50_ms_slow"];
+    let report = report(&[&load[..], &["--moderator-latency", "200ms"]].concat(), &[&of_gate[..], &beside].concat());
+    assert_eq!((&report["moderator_latency_ms"], &report["concurrency"]), (&json!(200.0), &json!(64)));
+    assert!(report["p50_ms_slow"].as_f64().is_some_and(|ms| ms >= 200.0), "it was asked, and waited for: {report}");
+}

@@ -121,7 +121,7 @@ impl Subject {
             metrics: self.metrics.clone(),
             admin: Admin::sign(sdkappid, key, &self.admin.userid),
             key: key.to_owned(),
-            probe: None,
+            probe: self.probe,
             own: None,
             store: None,
             fdatasync: None,
