@@ -65,6 +65,14 @@ fn bench_connect_counts_clients_that_joined() {
     let report =
         report(&["connect", "--connections", "50", "--rooms", "4", "--in-flight", "8"], &["per_s", "cpu_s_per_10k"]);
     assert_eq!((&report["connections"], &report["rooms"]), (&json!(50), &json!(4)));
+    assert_eq!((&report["joined"], &report["size"], &report["seconds"]), (&json!(50), &json!(300), &json!(60)));
+}
+
+#[test]
+fn bench_connect_lets_in_no_more_when_its_time_is_over() {
+    let load = ["connect", "--connections", "5000", "--rate", "20", "--seconds", "1", "--size", "50"];
+    let report = report(&load, &["per_s", "joined"]);
+    assert!(report["joined"].as_u64().is_some_and(|joined| joined <= 30), "{report}");
 }
 
 #[test]
@@ -128,4 +136,25 @@ fn bench_gate_tells_what_questions_cost_and_what_others_notice_of_a_slow_moderat
     let report = report(&[&load[..], &["--moderator-latency", "200ms"]].concat(), &[&of_gate[..], &beside].concat());
     assert_eq!((&report["moderator_latency_ms"], &report["concurrency"]), (&json!(200.0), &json!(64)));
     assert!(report["p50_ms_slow"].as_f64().is_some_and(|ms| ms >= 200.0), "it was asked, and waited for: {report}");
+}
+
+#[test]
+fn bench_webhook_measures_a_running_server_and_leaves_its_app_as_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path(), "[webhooks]\nallow = [\"127.0.0.0/8\"]\n");
+    let url = format!("http://{}", server.listen);
+    let (app, pid) = (SDKAPPID.to_string(), server.child.id().to_string());
+    let at = ["--url", &url, "--sdkappid", &app, "--server-pid", &pid, "--key", KEY];
+    let load = ["webhook", "--connections", "8", "--rooms", "4", "--seconds", "3", "--backlog", "0", "--no-client"];
+    let report = report(&[&load[..], &at[..]].concat(), &["deliveries_per_s", "cpu_s_per_10k"]);
+    assert!(report["client_only_per_s"].is_null());
+    let webhook = server.call("live_config/get_callback", &json!({}));
+    assert_ne!(webhook["ErrorCode"], 0, "the webhook of the bench is gone: {webhook}");
+
+    let own = json!({ "Url": "http://127.0.0.1:9/hook", "CallbackCommandList": ["Group.CallbackAfterSendMsg"] });
+    server.must("live_config/set_callback", &own);
+    let refused = run(&[&["bench"], &load[..], &at[..]].concat());
+    assert!(!refused.status.success() && text(&refused.stderr).contains("must not have a webhook already"));
+    assert_eq!(server.must("live_config/get_callback", &json!({}))["Response"]["Url"], own["Url"]);
+    server.stop();
 }

@@ -244,6 +244,7 @@ async fn fill(args: &Args, subject: &Subject, room_prefix: &str, heard: &Arc<Hea
         format: args.format.format(),
         in_flight: 256,
         rate: 0,
+        within: None,
     };
     let seated = seat(subject, &seating).await?;
     if let Some(error) = seated.first_error {

@@ -1,6 +1,10 @@
 //! `bench gate`: what the before-send gate costs those who use it, and those who do not.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    time::Duration,
+};
 
 use super::{
     hook_receiver::HookReceiver,
@@ -52,6 +56,8 @@ pub(crate) struct Args {
 
 /// How often alone and beside take turns, so that what else the machine does falls on both.
 const TURNS: u32 = 2;
+/// Moderators listen at any free port.
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const KEY: &str = "a key for a bench, not a secret";
 const PROMPT_APP: u32 = 1_400_000_002;
 const SLOW_APP: u32 = 1_400_000_003;
@@ -77,8 +83,8 @@ impl Together {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let prompt_moderator = HookReceiver::start(Duration::ZERO).await?;
-    let slow_moderator = HookReceiver::start(args.moderator_latency).await?;
+    let prompt_moderator = HookReceiver::start(LOOPBACK, Duration::ZERO).await?;
+    let slow_moderator = HookReceiver::start(LOOPBACK, args.moderator_latency).await?;
     let mut plain = Subject::start("administrator", args.own(&prompt_moderator, &slow_moderator)).await?;
     let (prompt, slow) = (plain.of_another_app(PROMPT_APP, KEY), plain.of_another_app(SLOW_APP, KEY));
 
@@ -125,8 +131,8 @@ impl Args {
         let moderated = |sdkappid: u32, moderator: &HookReceiver| {
             format!(
                 "[[app]]\nsdkappid = {sdkappid}\nkey = {KEY:?}\nadmins = [\"administrator\"]\n\
-                 [app.webhook]\nurl = \"http://{}/hook\"\ncommands = [\"Group.CallbackBeforeSendMsg\"]\n",
-                moderator.addr,
+                 [app.webhook]\nurl = {:?}\ncommands = [\"Group.CallbackBeforeSendMsg\"]\n",
+                moderator.url(),
             )
         };
         let more = format!(

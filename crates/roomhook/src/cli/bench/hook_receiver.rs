@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// How long each answer takes
     #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration)]
     latency: Duration,
+    /// Where to listen
+    #[arg(long, default_value = "127.0.0.1:0")]
+    addr: SocketAddr,
 }
 
 const ACCEPTED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n\
@@ -50,7 +53,7 @@ struct Desk {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = TcpListener::bind(args.addr).await.with_context(|| format!("listen on {}", args.addr))?;
     say!("{}", listener.local_addr()?);
     let desk = Arc::new(Desk { latency: args.latency, ..Desk::default() });
     loop {
@@ -159,9 +162,10 @@ pub(super) struct HookReceiver {
 }
 
 impl HookReceiver {
-    pub(super) async fn start(latency: Duration) -> anyhow::Result<Self> {
+    pub(super) async fn start(listen: SocketAddr, latency: Duration) -> anyhow::Result<Self> {
         let mut child = Command::new(std::env::current_exe().context("find this program")?)
             .args(["bench", "hook-receiver", "--latency", &humantime::format_duration(latency).to_string()])
+            .args(["--addr", &listen.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -172,6 +176,11 @@ impl HookReceiver {
         let host = format!("{addr}");
         let connection = Connection::open(&Target { addr, host: host.clone() }).await?;
         Ok(Self { child, addr, connection, host })
+    }
+
+    /// Where webhooks go.
+    pub(super) fn url(&self) -> String {
+        format!("http://{}/hook", self.addr)
     }
 
     pub(super) async fn ask<T: serde::de::DeserializeOwned>(&mut self, what: &str) -> anyhow::Result<T> {

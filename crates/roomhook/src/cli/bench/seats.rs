@@ -50,6 +50,8 @@ pub(super) struct Seating {
     pub(super) in_flight: usize,
     /// Sockets per second; 0 = as fast as the server lets them in.
     pub(super) rate: u32,
+    /// No more are opened after this time.
+    pub(super) within: Option<Duration>,
 }
 
 /// What came of it.
@@ -81,6 +83,9 @@ pub(super) async fn seat(subject: &Subject, seating: &Seating) -> anyhow::Result
     let mut tasks = JoinSet::new();
     for number in 0..seating.sockets {
         let due = pace.turn().await;
+        if seating.within.is_some_and(|within| began.elapsed() >= within) {
+            break;
+        }
         let place = Arc::clone(&places).acquire_owned().await.context("never closed")?;
         let due = if seating.rate == 0 { Instant::now() } else { due };
         let (target, tokens) = (subject.target.clone(), Arc::clone(&tokens));

@@ -114,6 +114,11 @@ impl Subject {
         })
     }
 
+    /// Whether it is a server of this bench, with nothing else in it.
+    pub(super) fn is_own(&self) -> bool {
+        self.own.is_some()
+    }
+
     /// The same server, asked by another of its apps. Stops nothing.
     pub(super) fn of_another_app(&self, sdkappid: u32, key: &str) -> Self {
         Self {

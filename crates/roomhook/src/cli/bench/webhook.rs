@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     process::ExitCode,
     sync::{
         Arc, Mutex, PoisonError,
@@ -9,6 +10,9 @@ use std::{
     },
     time::{Duration, Instant},
 };
+
+use anyhow::Context as _;
+use serde_json::json;
 
 use super::{
     apart, backlog,
@@ -18,15 +22,17 @@ use super::{
     process::Memory,
     sending::{Acks, HeldBack, Measured, Plan, measured},
     stats::{Latencies, Report, rounded},
-    subject::{Own, Subject},
+    subject::{Elsewhere, Own, Subject},
 };
+use crate::cli::rest::Caller;
 
 /// Send room messages and measure how their webhooks arrive
 ///
 /// The receiver is a process of its own. First as fast as webhooks arrive (sending waits when more than --ahead are
 /// under way), then at half of that rate (latency, from the acknowledgement of a message until its webhook arrived), then
 /// a backlog that piled up while the receiver was away, then, for comparison, requests of the same size from a bare
-/// HTTP client with as many connections to the same receiver. With --rate it is that rate only.
+/// HTTP client with as many connections to the same receiver. With --rate it is that rate only. With --url the app's
+/// webhook is set to the receiver, and removed at the end; the app must have none.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Requests in flight to the server, one per keep-alive connection
@@ -47,7 +53,10 @@ pub(crate) struct Args {
     /// How long the receiver takes to answer, e.g. 20ms
     #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration)]
     pub(super) endpoint_latency: Duration,
-    /// The server's webhooks.concurrency
+    /// Where the receiver listens, so that the server of --url reaches it
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub(super) receiver_addr: SocketAddr,
+    /// The server's webhooks.concurrency, and the bare client's connections
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(super) concurrency: u32,
     /// Messages sent and not arrived at a time when the maximum is measured
@@ -61,11 +70,11 @@ pub(crate) struct Args {
     #[arg(long)]
     backlog_only: bool,
     /// For comparison: the same messages, stored but owed to nobody
-    #[arg(long, requires = "backlog_only")]
+    #[arg(long, requires = "backlog_only", conflicts_with = "url")]
     pub(super) no_webhook: bool,
     /// Measure only what a dead endpoint of another app costs: the same load for both apps at --rate each (0: 5,000), in
     /// slices of --seconds with that endpoint and without, turn by turn
-    #[arg(long, value_name = "MANNER", conflicts_with = "backlog_only")]
+    #[arg(long, value_name = "MANNER", conflicts_with_all = ["backlog_only", "url"])]
     bad_neighbour: Option<Manner>,
     /// Pairs of slices
     #[arg(long, default_value_t = 4, requires = "bad_neighbour", value_parser = clap::value_parser!(u32).range(1..=1_000))]
@@ -74,14 +83,16 @@ pub(crate) struct Args {
     #[arg(long)]
     no_client: bool,
     /// Threads of the server; 0: one per processor
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, conflicts_with = "url")]
     pub(super) server_threads: u16,
     /// "fsync" or "os": the server's storage.durability
-    #[arg(long, default_value = "fsync")]
+    #[arg(long, default_value = "fsync", conflicts_with = "url")]
     pub(super) durability: String,
     /// Print one line of JSON
     #[arg(long)]
     pub(super) json: bool,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
 }
 
 /// One phase: what the senders saw, and what arrived while it was measured.
@@ -97,28 +108,42 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(manner) = args.bad_neighbour {
         return apart::run(&args, manner).await;
     }
-    let mut receiver = HookReceiver::start(args.endpoint_latency).await?;
-    let mut subject = Subject::start("administrator", args.own(&receiver)).await?;
-    if args.backlog_only {
-        return backlog::run(&args, &mut subject, &mut receiver).await;
+    let mut receiver = HookReceiver::start(args.receiver_addr, args.endpoint_latency).await?;
+    let mut subject = Subject::prepare(&args.elsewhere, args.own(&receiver)).await?;
+    if subject.is_own() {
+        return bench(&args, &mut subject, &mut receiver).await;
     }
-    let first = phase(&args, args.rate, &subject, &mut receiver).await?;
+    let mut caller = Caller::connect(subject.target.clone(), subject.admin.clone()).await?;
+    let callback = json!({ "Url": receiver.url(), "CallbackCommandList": ["Group.CallbackAfterSendMsg"] });
+    caller.must("live_config/set_callback", &callback).await.context("the app must not have a webhook already")?;
+    let outcome = bench(&args, &mut subject, &mut receiver).await;
+    // The connection may have been idle for too long; what the bench found counts for more than what this says.
+    let mut caller = Caller::connect(subject.target.clone(), subject.admin.clone()).await?;
+    let removed = caller.must("live_config/delete_callback", &json!({})).await;
+    outcome.and_then(|code| removed.map(|_| code))
+}
+
+async fn bench(args: &Args, subject: &mut Subject, receiver: &mut HookReceiver) -> anyhow::Result<ExitCode> {
+    if args.backlog_only {
+        return backlog::run(args, subject, receiver).await;
+    }
+    let first = phase(args, args.rate, subject, receiver).await?;
     let half = match args.rate {
         0 => {
             let half = (first.deliveries_per_s / 2.0).max(1.0) as u32;
-            Some(phase(&args, half, &subject, &mut receiver).await?)
+            Some(phase(args, half, subject, receiver).await?)
         }
         _ => None,
     };
     let catch_up = match args.backlog {
         0 => None,
-        _ => Some(backlog::outage(&args, &subject, &mut receiver).await?.pace),
+        _ => Some(backlog::outage(args, subject, receiver).await?.pace),
     };
     subject.stop().await?;
     let client = match args.no_client {
         true => None,
         false => {
-            let Args { concurrency: connections, size, seconds, .. } = args;
+            let Args { concurrency: connections, size, seconds, .. } = *args;
             Some(bare_client::rate(bare_client::Load { addr: receiver.addr, connections, size, seconds }).await?)
         }
     };
@@ -163,7 +188,7 @@ impl Args {
     fn own(&self, receiver: &HookReceiver) -> Own {
         let webhook = match self.no_webhook {
             true => String::new(),
-            false => format!("[app.webhook]\nurl = \"http://{}/hook\"\n", receiver.addr),
+            false => format!("[app.webhook]\nurl = {:?}\n", receiver.url()),
         };
         let more = format!(
             "{webhook}[webhooks]\nallow = [\"127.0.0.0/8\"]\nconcurrency = {}\ncatch_up_per_s = 0\n",
