@@ -5,6 +5,7 @@ mod view;
 
 use std::sync::Arc;
 
+use roomhook_log::{Log, LogId};
 use roomhook_room::{AppId, Endpoint, EndpointId, directory::Command};
 use tokio::{
     sync::{Mutex, OwnedMutexGuard, mpsc, oneshot, watch},
@@ -19,6 +20,7 @@ use self::{
 use crate::{
     error::{ExecuteError, StartError},
     owner::Deps,
+    replay::Reader,
     supervisor::Health,
 };
 
@@ -144,6 +146,17 @@ pub(crate) async fn open(deps: Deps) -> Result<Ready, StartError> {
     let opened = owner::open(&deps).await?;
     deps.metrics.replayed.set(opened.folded.replayed as i64);
     Ok(Ready { deps, opened })
+}
+
+/// The endpoints of a store that nobody serves, read without claiming it.
+///
+/// # Errors
+/// When the log or its rows cannot be read.
+pub async fn stored_endpoints(store: Arc<dyn Log>) -> Result<Vec<Arc<Endpoint>>, StartError> {
+    let log = LogId::DIRECTORY;
+    let bounds = store.bounds(log).await.map_err(|source| StartError::Read { log, source })?;
+    let folded = owner::fold_up_to(&Reader { store, log }, bounds.next).await?;
+    Ok(folded.state.endpoints().cloned().collect())
 }
 
 impl Ready {

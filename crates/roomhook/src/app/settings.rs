@@ -39,7 +39,7 @@ pub(super) fn share_of_webhooks(shutdown_deadline: Duration) -> Duration {
     shutdown_deadline * 3 / 10
 }
 
-pub(super) fn disk(config: &Config) -> roomhook_log_disk::DiskConfig {
+pub(crate) fn disk(config: &Config) -> roomhook_log_disk::DiskConfig {
     let storage = &config.storage;
     roomhook_log_disk::DiskConfig {
         path: storage.path.clone(),

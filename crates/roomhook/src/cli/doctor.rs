@@ -2,6 +2,7 @@
 
 mod checks;
 pub(crate) mod disk;
+mod endpoints;
 
 use std::process::ExitCode;
 
@@ -10,8 +11,8 @@ use crate::out::say;
 
 /// Check configuration, store, clock, limits, disk and endpoints, and say what to do
 ///
-/// Changes nothing. Exits with 1 if something is wrong that would keep the server from working. Store checks that need
-/// the store for themselves are skipped while a server uses it.
+/// Changes nothing. Exits with 1 if something is wrong that would keep the server from working. Endpoints are those of the
+/// store: a server that runs is asked at server.admin_listen, otherwise the store is opened for a moment.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -41,17 +42,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ("configuration", checks::configuration(&config)),
         ("clock", checks::clock(&config.storage.path)),
         ("open files", checks::open_files(&config)),
-        ("addresses", checks::addresses(&config)),
+        ("addresses", checks::addresses(&config, disk::is_in_use(&config))),
         ("certificate", checks::certificate(&config)),
         ("disk", disk::space(&config.storage.path)),
         ("disk", disk::sync_time(&config.storage.path)),
         ("store", disk::store(&config)),
     ];
-    for app in &config.app {
-        if let Some(webhook) = &app.webhook {
-            findings.push(("endpoint", checks::endpoint(&webhook.url, &config).await));
-        }
-    }
+    findings.extend(endpoints::all(&config).await.into_iter().map(|finding| ("endpoint", finding)));
     Ok(tell(&findings))
 }
 

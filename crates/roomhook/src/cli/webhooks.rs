@@ -1,7 +1,7 @@
 //! `roomhook webhooks`: looks after webhooks of a running server, over its admin API.
 
 mod act;
-mod client;
+pub(super) mod client;
 mod look;
 mod replays;
 mod table;

@@ -149,11 +149,54 @@ fn doctor_finds_what_is_wrong_and_says_what_to_do() {
     let output = doctor();
     let told = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("WRONG  endpoint: no-such-host.invalid does not resolve"), "{told}");
+    let wrong = format!("WRONG  endpoint: of app {SDKAPPID}, in the file: no-such-host.invalid does not resolve");
+    assert!(told.contains(&wrong), "{told}");
 
     write_config(folder.path(), "[sever]\nlisten = 1\n");
     let output = doctor();
     assert!(!output.status.success() && text(&output.stdout).contains("sever"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn doctor_looks_at_the_endpoints_that_the_server_has_running_or_stopped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (dead, alive) = ("http://127.0.0.1:1/hook", format!("http://{}/hook", taken.local_addr().expect("an address")));
+    let more = format!("[app.webhook]\nurl = {dead:?}\n[webhooks]\nallow = [\"127.0.0.0/8\"]\n");
+    let server = Server::start(folder.path(), &more);
+    let update = |server: &Server, url: &str| {
+        let callback = json!({ "Url": url, "CallbackCommandList": ["Group.CallbackAfterSendMsg"] });
+        server.must("live_config/update_callback", &callback)
+    };
+    // The file with the addresses that the running server has.
+    let config = folder.path().join("as-it-runs.toml");
+    let text_of_file = std::fs::read_to_string(folder.path().join("roomhook.toml")).expect("a file");
+    let admin = format!("admin_listen = \"{}\"", server.admin_listen);
+    std::fs::write(&config, text_of_file.replacen("admin_listen = \"127.0.0.1:0\"", &admin, 1)).expect("write");
+    let doctor = |config: &std::path::Path| {
+        let output = roomhook(&["doctor", "--config", &config.display().to_string()]).output().expect("it starts");
+        assert!(output.status.success(), "{}", text(&output.stdout));
+        text(&output.stdout)
+    };
+    let refuses = format!("note   endpoint: default of app {SDKAPPID}: 127.0.0.1:1 does not take connections");
+    let takes =
+        format!("ok     endpoint: default of app {SDKAPPID}: {} takes", taken.local_addr().expect("an address"));
+
+    let told = doctor(&config);
+    assert!(told.contains(&refuses) && told.contains("start the receiver"), "{told}");
+    assert!(told.contains("is taken, and a server runs here"), "{told}");
+    update(&server, &alive);
+    let told = doctor(&config);
+    assert!(told.contains(&takes) && told.contains(&format!("has {alive} now, the file says {dead}")), "{told}");
+    let told = doctor(&folder.path().join("roomhook.toml"));
+    assert!(told.contains("run doctor with the configuration of that server"), "it cannot be asked: {told}");
+    server.stop();
+
+    let told = doctor(&config);
+    assert!(told.contains(&takes), "of a stopped server too: {told}");
+    let server = Server::start(folder.path(), &more);
+    assert_eq!(server.must("live_config/get_callback", &json!({}))["Response"]["Url"], alive, "nothing was changed");
+    server.stop();
 }
 
 #[test]

@@ -23,6 +23,7 @@ use super::view::View;
 use crate::{
     error::{ExecuteError, StartError},
     owner::Deps,
+    replay::Reader,
     rows,
     supervisor::stopped,
 };
@@ -69,13 +70,13 @@ pub(super) struct Folded {
 pub(super) async fn open(deps: &Deps) -> Result<Opened, StartError> {
     let (store, log) = (&deps.reader.store, deps.reader.log);
     let claim = store.claim(log, deps.config.node).await.map_err(|source| StartError::Claim { log, source })?;
-    let folded = fold_up_to(deps, claim.next).await?;
+    let folded = fold_up_to(&deps.reader, claim.next).await?;
     Ok(Opened { claim, folded })
 }
 
 /// Reads rows and log; what is in the log ends at `end`.
-async fn fold_up_to(deps: &Deps, end: Lsn) -> Result<Folded, StartError> {
-    let (store, log) = (&deps.reader.store, deps.reader.log);
+pub(super) async fn fold_up_to(reader: &Reader, end: Lsn) -> Result<Folded, StartError> {
+    let (store, log) = (&reader.store, reader.log);
     let unreadable = |source: ReadError| StartError::Read { log, source };
     let mut folded = Folded::default();
     let row_error = |row: &[u8], source| StartError::Row { log, row: String::from_utf8_lossy(row).into(), source };
@@ -380,7 +381,7 @@ impl Owner {
         }
         let last_at = self.opened.folded.last_at;
         self.opened.folded =
-            fold_up_to(&self.deps, self.opened.claim.next).await.map_err(|error| Exit::Reopen(error.told()))?;
+            fold_up_to(&self.deps.reader, self.opened.claim.next).await.map_err(|error| Exit::Reopen(error.told()))?;
         self.opened.folded.last_at = self.opened.folded.last_at.max(last_at);
         self.refused = Some((Instant::now(), reason));
         Ok(())

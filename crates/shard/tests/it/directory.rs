@@ -54,6 +54,18 @@ async fn an_import_without_news_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn endpoints_can_be_read_from_the_store_without_claiming_it() {
+    let world = World::new().await;
+    world.directory.put_endpoint(endpoint("https://one.example.com/h")).await.unwrap();
+    let stored = roomhook_shard::stored_endpoints(Arc::new(world.log.clone())).await.unwrap();
+    assert_eq!(stored, **world.directory.endpoints().borrow());
+    // The owner was not fenced: it goes on.
+    world.directory.put_endpoint(endpoint("https://two.example.com/h")).await.unwrap();
+    let stored = roomhook_shard::stored_endpoints(Arc::new(world.log.clone())).await.unwrap();
+    assert_eq!(stored.iter().map(|endpoint| endpoint.url.as_str()).collect::<Vec<_>>(), ["https://two.example.com/h"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn endpoints_are_shown_once_they_are_durable() {
     let world = World::new().await;
     let mut endpoints = world.directory.endpoints();

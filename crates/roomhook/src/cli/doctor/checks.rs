@@ -52,9 +52,12 @@ pub(super) fn open_files(config: &Config) -> Finding {
     )
 }
 
-pub(super) fn addresses(config: &Config) -> Finding {
+pub(super) fn addresses(config: &Config, runs: bool) -> Finding {
     for (key, addr) in [("server.listen", config.server.listen), ("server.admin_listen", config.server.admin_listen)] {
         if let Err(error) = TcpListener::bind(addr) {
+            if runs && error.kind() == std::io::ErrorKind::AddrInUse {
+                return Fine(format!("{addr} ({key}) is taken, and a server runs here"));
+            }
             return Note(
                 format!("cannot listen on {addr} ({key}): {error}"),
                 "fine if roomhook runs already; else free the port or choose another address".to_owned(),
@@ -81,9 +84,9 @@ pub(super) fn certificate(config: &Config) -> Finding {
 }
 
 /// Resolves the endpoint and connects, as a delivery would.
-pub(super) async fn endpoint(url: &str, config: &Config) -> Finding {
+pub(super) async fn endpoint(name: &str, url: &str, config: &Config) -> Finding {
     let Ok(uri) = url.parse::<http::Uri>() else {
-        return Wrong(format!("{url} is no address"), "write http://host/path".to_owned());
+        return Wrong(format!("{name}: {url} is no address"), "write http://host/path".to_owned());
     };
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
@@ -92,29 +95,29 @@ pub(super) async fn endpoint(url: &str, config: &Config) -> Finding {
         Ok(found) => found.collect(),
         Err(error) => {
             return Wrong(
-                format!("{host} does not resolve: {error}"),
-                "correct app.webhook.url, or the name server".to_owned(),
+                format!("{name}: {host} does not resolve: {error}"),
+                "correct its URL, or the name server".to_owned(),
             );
         }
     };
     let guard = config.webhooks.guard();
     if let Some((ip, range)) = addresses.iter().find_map(|addr| Some((addr.ip(), guard.check(addr.ip()).err()?))) {
         return Wrong(
-            format!("{place} is {ip}, which is {range}, and deliveries there are refused"),
+            format!("{name}: {place} is {ip}, which is {range}, and deliveries there are refused"),
             format!("if you mean it: webhooks.allow = [\"{ip}\"]"),
         );
     }
     let Some(addr) = addresses.first() else {
-        return Wrong(format!("{host} has no address"), "correct app.webhook.url".to_owned());
+        return Wrong(format!("{name}: {host} has no address"), "correct its URL".to_owned());
     };
     match tokio::time::timeout(config.webhooks.timeout.0, tokio::net::TcpStream::connect(addr)).await {
-        Ok(Ok(_)) => Fine(format!("{place} takes connections")),
+        Ok(Ok(_)) => Fine(format!("{name}: {place} takes connections")),
         Ok(Err(error)) => Note(
-            format!("{place} does not take connections: {error}"),
+            format!("{name}: {place} does not take connections: {error}"),
             "start the receiver; webhooks wait for it".to_owned(),
         ),
         Err(_late) => Note(
-            format!("{place} did not answer in {}", config.webhooks.timeout),
+            format!("{name}: {place} did not answer in {}", config.webhooks.timeout),
             "look at firewalls between here and there".to_owned(),
         ),
     }

@@ -68,6 +68,11 @@ pub(crate) fn fdatasync_median(folder: &Path) -> std::io::Result<Duration> {
     Ok(times.get(times.len() / 2).copied().unwrap_or_default())
 }
 
+/// Whether a server has the store open.
+pub(super) fn is_in_use(config: &Config) -> bool {
+    DiskLog::inspect(&config.storage.path).is_ok_and(|facts| facts.in_use)
+}
+
 /// What can be told of the store without opening it; a server may be using it meanwhile.
 pub(super) fn store(config: &Config) -> Finding {
     let path = &config.storage.path;

@@ -42,7 +42,7 @@ pub(super) enum Unreachable {
 }
 
 /// Speaks to one server, over one connection at a time.
-pub(super) struct Client {
+pub(in crate::cli) struct Client {
     authority: String,
     token: String,
     connection: Option<SendRequest<Full<Bytes>>>,
@@ -58,7 +58,7 @@ impl std::fmt::Debug for Client {
 impl Client {
     /// # Errors
     /// When the address cannot be used.
-    pub(super) fn new(admin: &str, token: &str) -> anyhow::Result<Self> {
+    pub(in crate::cli) fn new(admin: &str, token: &str) -> anyhow::Result<Self> {
         let uri: http::Uri = admin.trim_end_matches('/').parse().with_context(|| format!("--admin {admin}"))?;
         anyhow::ensure!(
             matches!(uri.scheme_str(), None | Some("http")),
@@ -69,7 +69,7 @@ impl Client {
         Ok(Self { authority, token: token.to_owned(), connection: None })
     }
 
-    pub(super) async fn get(&mut self, path: &str) -> anyhow::Result<Value> {
+    pub(in crate::cli) async fn get(&mut self, path: &str) -> anyhow::Result<Value> {
         self.call(Method::GET, path, None).await
     }
 
