@@ -66,3 +66,15 @@ fn the_dashboard_is_json_with_a_query_in_each_panel() {
         assert!(!targets.is_empty() && targets.iter().all(|target| target["expr"].is_string()), "{}", chart["title"]);
     }
 }
+
+#[test]
+fn each_alert_has_a_story_in_which_it_fires() {
+    let alerts = page("alerts.yml");
+    let names: Vec<_> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(names.len() > 10, "{names:?}");
+    let stories = page("alerts_test.yml");
+    for name in names {
+        // Those that must not fire are written in one line; promtool runs both.
+        assert!(stories.contains(&format!("- alertname: {name}\n")), "{name}");
+    }
+}
