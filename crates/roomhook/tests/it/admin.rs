@@ -352,7 +352,7 @@ fn an_endpoint_is_paused_by_hand_tested_and_resumed() {
     until("the debt", || (operator.state("default")["pending"] == 1).then_some(()));
     assert!(operator.cli(&["test"]).contains("answered 200"), "a test goes out, pause or not");
     assert_eq!(backend.heard("Group.CallbackAfterSendMsg"), Vec::<String>::new());
-    operator.cli(&["resume"]);
+    assert!(operator.cli(&["resume"]).contains("tries again now"));
     until("delivery", || (operator.state("default")["delivered"] == 1).then_some(()));
 
     backend.rule(|_| (503, String::new()));

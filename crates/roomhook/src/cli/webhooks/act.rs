@@ -14,9 +14,12 @@ pub(super) async fn change(ctx: &mut Context<'_>, endpoint: &str, what: &str) ->
     let path = ctx.path(endpoint, &format!("/{what}")).await?;
     let answer = ctx.client.post(&path, &json!({})).await?;
     if !ctx.is_told(&answer) {
-        let (state, pending) = (&answer["state"], cell(&answer["state"]["pending"]));
-        let paused = answer["paused"] == true;
-        say!("{endpoint}: {}, {pending} pending", if paused { "paused".to_owned() } else { cell(&state["mode"]) });
+        let pending = cell(&answer["state"]["pending"]);
+        // How a resumed one is doing is not known yet: its tries have just begun.
+        match what {
+            "pause" => say!("{endpoint}: paused by hand, {pending} pending; `roomhook webhooks resume` ends that"),
+            _ => say!("{endpoint}: tries again now, {pending} pending; `roomhook webhooks show` tells how that goes"),
+        }
     }
     DONE
 }
