@@ -1,5 +1,6 @@
 //! The Python receiver (`peers/receiver.py`) as a test sees it.
 
+use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpSocket;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -80,6 +82,24 @@ pub struct Options {
     pub status: u16,
     /// How many requests to answer with 500 first.
     pub fail_first: u32,
+}
+
+/// Where a receiver was. Its port is bound and not listened on: connections are refused, and no connection of another process, nor
+/// one of the server under test, takes the port for its own end.
+#[derive(Debug)]
+pub struct Away {
+    port: u16,
+    _socket: TcpSocket,
+}
+
+impl Away {
+    /// Starts a receiver there.
+    ///
+    /// # Errors
+    /// As [`Receiver::start_with`].
+    pub async fn come_back(self) -> Result<Receiver> {
+        Receiver::start_with(Options { port: self.port, ..Options::default() }).await
+    }
 }
 
 /// A running receiver. Ends when dropped.
@@ -180,6 +200,19 @@ impl Receiver {
     /// What has come and was not looked at yet.
     pub fn drain(&mut self) -> Vec<Seen> {
         std::iter::from_fn(|| self.seen.try_recv().ok()).collect()
+    }
+
+    /// Ends the process; nobody listens at its port until it is started again there.
+    ///
+    /// # Errors
+    /// If it cannot be killed.
+    pub async fn go_away(self) -> Result<(Vec<Seen>, Away)> {
+        let port = self.port;
+        let seen = self.stop().await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind((Ipv4Addr::LOCALHOST, port).into()).with_context(|| format!("keeping port {port}"))?;
+        Ok((seen, Away { port, _socket: socket }))
     }
 
     /// Ends the process and gives the port free.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use hyper::StatusCode;
 use nix::unistd::Pid;
-use roomhook_e2e::receiver::{Options, Receiver, Seen};
+use roomhook_e2e::receiver::{Receiver, Seen};
 use roomhook_e2e::rest::{self, Client};
 use roomhook_e2e::server::{Server, Setup};
 use roomhook_e2e::small_disk::SmallDisk;
@@ -151,10 +151,9 @@ async fn healed(server: &Server, receiver: Receiver, told: &Told, seen: Vec<Seen
 async fn a_full_disk_stops_writes_and_nothing_else() -> Result<()> {
     let disk = SmallDisk::make().await?;
     let receiver = Receiver::start().await?;
-    let port = receiver.port();
     let mut server = setup(&receiver, &disk).start().await?;
     make_rooms(&server).await?;
-    let mut seen = receiver.stop().await?;
+    let (mut seen, away) = receiver.go_away().await?;
     disk.leave(8 << 20)?;
     let mut told = fill_by_load(&mut server, &disk).await?;
     reads_go_on(&server).await?;
@@ -163,7 +162,7 @@ async fn a_full_disk_stops_writes_and_nothing_else() -> Result<()> {
         disk.fill_into_reserve()?; // as its neighbours on the disk would go on to do
     }
 
-    let mut receiver = Receiver::start_with(Options { port, ..Options::default() }).await?;
+    let mut receiver = away.come_back().await?;
     seen.extend(receiver.take(200).await?);
     server.kill_9().await?;
     let why = server.start_again_unready().await?;

@@ -11,6 +11,7 @@ mod mirror;
 mod outage;
 mod owed;
 mod realtime;
+mod replay_crash;
 mod shutdown;
 mod tls;
 mod usersig;

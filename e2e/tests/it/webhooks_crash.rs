@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use roomhook_e2e::receiver::{Options, Receiver};
+use roomhook_e2e::receiver::Receiver;
 use roomhook_e2e::server::{Server, Setup};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -102,17 +102,19 @@ async fn server_and_receiver_crash_at_random_and_all_that_is_owed_is_paid() -> R
         let what = WHAT[random.usize(0..WHAT.len())];
         eprintln!("round {round}: {what:?}");
         if what != What::Server {
-            let port = if what == What::ReceiverMoves { 0 } else { receiver.port() };
-            seen.extend(receiver.stop().await?);
+            let (before, away) = receiver.go_away().await?;
+            seen.extend(before);
             sleep(Duration::from_millis(random.u64(0..=away_ms))).await;
             match what {
                 What::Both => restart(&mut server, false).await?,
                 What::OutageAndStop => restart(&mut server, true).await?,
                 _ => {}
             }
-            receiver = Receiver::start_with(Options { port, ..Options::default() }).await?;
             if what == What::ReceiverMoves {
+                receiver = Receiver::start().await?;
                 move_to(&server, &receiver.url()).await?;
+            } else {
+                receiver = away.come_back().await?;
             }
         } else {
             restart(&mut server, false).await?;
