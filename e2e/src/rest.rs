@@ -24,6 +24,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Client {
     connection: SendRequest<Full<Bytes>>,
+    host: &'static str,
     sdkappid: u32,
     identifier: String,
     usersig: String,
@@ -58,7 +59,7 @@ impl Client {
         // Ends with the connection; an error of it is seen by the call that was under way.
         tokio::spawn(driver);
         let (identifier, usersig) = (ADMIN.to_owned(), usersig_of(ADMIN));
-        Ok(Self { connection, sdkappid: SDKAPPID, identifier, usersig })
+        Ok(Self { connection, host: "roomhook.test", sdkappid: SDKAPPID, identifier, usersig })
     }
 
     /// Calls as `user` with this UserSig from now on.
@@ -66,6 +67,13 @@ impl Client {
     pub fn identified(mut self, user: &str, usersig: &str) -> Self {
         user.clone_into(&mut self.identifier);
         usersig.clone_into(&mut self.usersig);
+        self
+    }
+
+    /// Names the server so from now on: the operators' API wants a name of this machine.
+    #[must_use]
+    pub fn naming(mut self, host: &'static str) -> Self {
+        self.host = host;
         self
     }
 
@@ -137,7 +145,7 @@ impl Client {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, "roomhook.test")
+            .header(header::HOST, self.host)
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))?;
         let call = async {
