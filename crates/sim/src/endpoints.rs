@@ -146,7 +146,7 @@ impl Fate {
             return Some(status(3, 400));
         }
         world.count(mood.told());
-        if calm && world.scenario.has_hot_room && is_about(body, HOT) {
+        if calm && world.is_rough() && world.scenario.has_hot_room && is_about(body, HOT) {
             return Some(status(HOT_MS, 200));
         }
         Some(match mood {
