@@ -15,6 +15,7 @@ use tokio::{
 use crate::{
     engine::{CHECKPOINT_SETTLED, Engine, Wakes},
     kept_trails,
+    laggards::Laggards,
     reader::Reader,
     rows::Names,
     sender,
@@ -60,6 +61,7 @@ impl Running {
         let mut readers = JoinSet::new();
         for shard in 0..world.shards {
             readers.spawn(Reader::new(shared.clone(), shard, endpoints.clone()).run());
+            readers.spawn(Laggards::new(shared.clone(), shard).run());
         }
         let keeper = tokio::spawn(keep(shared.clone()));
         let checkpointer = tokio::spawn(checkpoint(shared.clone()));

@@ -65,7 +65,7 @@ impl Handle {
                     .switches_so_far(shard)
                     .at(record.lsn)
                     .map(|switches| switches.owes(room.room.as_str(), &event));
-                (owed.unwrap_or(Err(WhyNot::NoUrl)), core.engine.listed(id), core.trail.of(id))
+                (owed.unwrap_or(Err(WhyNot::NoUrl)), core.engine.listed(id, &record.key.0), core.trail.of(id))
             };
             let owed = if listed == Some(Listed::BeforeStart) { Err(WhyNot::BeforeStart) } else { owed };
             let state = match listed.filter(|_| owed.is_ok()) {

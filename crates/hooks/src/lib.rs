@@ -22,6 +22,7 @@ pub mod settings;
 pub mod http;
 
 mod endpoint;
+mod laggards;
 mod reader;
 mod sender;
 mod shared;

@@ -8,12 +8,12 @@ use roomhook_log::{LogId, Lsn, ReadError, Record, RecordStream};
 use roomhook_room::{CodecError, Endpoint};
 use tokio::sync::watch;
 
-use crate::{plan, shared::Shared};
+use crate::{engine::Content, plan, shared::Shared};
 
-/// Records handed to the engine at once: few, because the senders wait for the engine meanwhile.
+/// Records handed to the engine at once at most: few, because the senders wait for the engine meanwhile.
 const CHUNK_RECORDS: usize = 64;
 /// Wait before reading again after the log failed.
-const FAILED_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const FAILED_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Reader {
     pub(crate) shared: Arc<Shared>,
@@ -23,8 +23,8 @@ pub(crate) struct Reader {
     ahead: Option<Stream>,
     /// Which of the two streams is asked first when both may have something: they take turns.
     ahead_first: bool,
-    /// Of a batch that did not fit: the batch, and the index of the first record that is still to be loaded.
-    rest: Option<(Arc<[Record]>, usize)>,
+    /// A batch that is not loaded to its end yet.
+    rest: Option<Arc<[Record]>>,
     /// The app has other endpoints that may want the same bodies.
     shares: bool,
 }
@@ -36,7 +36,7 @@ struct Stream {
 
 /// Why reading stopped for the moment.
 #[derive(Debug, thiserror::Error)]
-enum Stopped {
+pub(crate) enum Stopped {
     #[error(transparent)]
     Log(#[from] ReadError),
     #[error("record {at} cannot be decoded: {error}")]
@@ -69,8 +69,8 @@ impl Reader {
         let Some((load_from, counted, space)) = self.shared.core().engine.reading(self.shard) else {
             return Err(ReadError::NoSuchLog(LogId(self.shard)).into());
         };
-        if space && let Some((batch, from)) = self.rest.take() {
-            return self.load_chunk(batch, from);
+        if space && let Some(batch) = self.rest.take() {
+            return self.load_chunk(batch, load_from);
         }
         if space && self.load.as_ref().is_none_or(|stream| stream.next != load_from) {
             self.load = Some(self.open(load_from)?);
@@ -88,7 +88,7 @@ impl Reader {
         tokio::select! {
             biased;
             read = first_of(load, ahead, self.ahead_first) => match read {
-                Read::ToLoad(batch) => self.load_chunk(batch?, 0),
+                Read::ToLoad(batch) => self.load_chunk(batch?, load_from),
                 Read::ToCount(batch) => self.count(&batch?),
             },
             () = free.notified(), if !space => Ok(()),
@@ -100,32 +100,43 @@ impl Reader {
     }
 
     /// Hands some records of a batch to the engine, and keeps the rest for when there is space.
-    fn load_chunk(&mut self, batch: Arc<[Record]>, from: usize) -> Result<(), Stopped> {
+    fn load_chunk(&mut self, batch: Arc<[Record]>, load_from: Lsn) -> Result<(), Stopped> {
         self.follow_endpoint();
-        let to = batch.len().min(from + CHUNK_RECORDS);
-        let chunk = batch.get(from..to).unwrap_or_default();
-        let Some(last) = chunk.last() else { return Ok(()) };
-        let next = last.lsn.next();
+        let Some(end) = batch.last().map(|record| record.lsn.next()) else { return Ok(()) };
+        if let Some(stream) = &mut self.load {
+            // Positions are compared again only when the whole batch is loaded.
+            stream.next = end;
+        }
         let settings = self.shared.settings.load_full();
-        let switches = self.shared.core().engine.switches(self.shard, times(chunk));
+        let from = batch.partition_point(|record| record.lsn < load_from);
+        let (chunk, switches, apart) = {
+            let engine = &mut self.shared.core().engine;
+            // What surely does not fit need not be made ready.
+            let to = batch.len().min(from + engine.space_left(self.shard).min(CHUNK_RECORDS));
+            let chunk = batch.get(from..to).unwrap_or_default();
+            let lanes = engine.has_lanes(self.shard);
+            let apart: Vec<bool> = chunk.iter().map(|record| lanes && engine.is_apart(&record.key.0)).collect();
+            (chunk, engine.switches(self.shard, times(chunk)), apart)
+        };
+        let Some(next) = chunk.last().map(|record| record.lsn.next()) else { return Ok(()) };
         let (style, contents) = (settings.style, &self.shared.world.contents);
         let mut owed = Vec::new();
-        for record in chunk {
+        for (record, apart) in chunk.iter().zip(apart) {
             let Some(switches) = switches.at(record.lsn) else { continue };
             let of_record =
-                plan::owed(record, settings.endpoint.app.0, switches, style, |pos, make| match self.shares {
-                    true => contents.get(self.shard, pos, style, make),
-                    false => make(),
+                plan::owed(record, settings.endpoint.app.0, switches, style, |pos, make| match (apart, self.shares) {
+                    (true, _) => Content::absent(),
+                    (false, true) => contents.get(self.shard, pos, style, make),
+                    (false, false) => make(),
                 });
             owed.append(&mut of_record.map_err(|error| Stopped::Record { at: record.lsn, error })?);
         }
-        let wakes = self.shared.core().engine.load(self.shard, owed, next);
-        if let Some(stream) = &mut self.load {
-            // The stream itself is at the end of the batch; positions are compared again only when the rest is loaded.
-            stream.next = next;
-        }
+        let (wakes, loaded_to) = {
+            let engine = &mut self.shared.core().engine;
+            (engine.load(self.shard, owed, next), engine.next_load(self.shard))
+        };
         self.shared.wake(wakes);
-        self.rest = (to < batch.len()).then_some((batch, to));
+        self.rest = (loaded_to < end).then_some(batch);
         Ok(())
     }
 

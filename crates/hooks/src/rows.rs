@@ -79,6 +79,25 @@ pub struct ExceptionRow {
     pub status: u32,
 }
 
+/// The rooms of a shard that are off its main path. Written together with the cursor.
+#[derive(Clone, PartialEq, Message)]
+pub struct LanesRow {
+    #[prost(message, repeated, tag = "1")]
+    pub lanes: Vec<LaneRow>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub struct LaneRow {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub room: Bytes,
+    /// First record of the room that is not settled.
+    #[prost(uint64, tag = "2")]
+    pub next: u64,
+    /// Unsettled events from there up to the cursor.
+    #[prost(uint64, tag = "3")]
+    pub owed: u64,
+}
+
 /// A row that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {
@@ -118,6 +137,7 @@ macro_rules! versioned {
 pub(crate) use versioned;
 versioned!(pub CursorRow);
 versioned!(pub ExceptionRow);
+versioned!(pub LanesRow);
 
 /// The keys of one endpoint's rows.
 ///
@@ -139,6 +159,11 @@ impl Names {
 
     pub fn cursor(&self) -> Bytes {
         self.key(b'c', None)
+    }
+
+    /// Of the rooms off the main path.
+    pub fn lanes(&self) -> Bytes {
+        self.key(b'l', None)
     }
 
     /// What all exceptions of the endpoint begin with.

@@ -114,13 +114,16 @@ pub(crate) struct Shared {
     pub(crate) checkpoint: Notify,
     /// Readers wait here for space in their shard's window.
     pub(crate) spaces: Vec<Notify>,
+    /// Readers of rooms off the main path wait here for something to read.
+    pub(crate) lanes: Vec<Notify>,
     pub(crate) idle_senders: AtomicUsize,
     pub(crate) stopping: AtomicBool,
 }
 
 impl Shared {
     pub(crate) fn new(world: World, settings: Settings, engine: Engine) -> Self {
-        let spaces = (0..world.shards).map(|_| Notify::new()).collect();
+        let per_shard = || (0..world.shards).map(|_| Notify::new()).collect();
+        let (spaces, lanes) = (per_shard(), per_shard());
         Self {
             world,
             settings: ArcSwap::from_pointee(settings),
@@ -129,6 +132,7 @@ impl Shared {
             keeper: Notify::new(),
             checkpoint: Notify::new(),
             spaces,
+            lanes,
             idle_senders: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
         }
@@ -168,7 +172,7 @@ impl Shared {
         };
         self.wake(wakes);
         // What filled a window may have been given up with the URL (simulator, seed 2038): readers look again.
-        self.spaces.iter().for_each(Notify::notify_one);
+        self.spaces.iter().chain(&self.lanes).for_each(Notify::notify_one);
     }
 
     pub(crate) fn next_job(&self) -> Option<Job> {
@@ -237,8 +241,9 @@ impl Shared {
         if wakes.keeper || wakes.ready > idle {
             self.keeper.notify_one();
         }
-        if let Some(space) = wakes.space.and_then(|shard| self.spaces.get(usize::from(shard))) {
-            space.notify_one();
+        if let Some(shard) = wakes.space.map(usize::from) {
+            let readers = [self.spaces.get(shard), self.lanes.get(shard)];
+            readers.into_iter().flatten().for_each(Notify::notify_one);
         }
     }
 }

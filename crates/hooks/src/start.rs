@@ -6,7 +6,7 @@ use roomhook_room::{Endpoint, Start};
 use crate::{
     engine::ShardStart,
     plan::Switches,
-    rows::{CursorRow, ExceptionRow, Names, RowError},
+    rows::{CursorRow, ExceptionRow, LanesRow, Names, RowError},
     shared::World,
 };
 
@@ -36,6 +36,8 @@ pub(crate) async fn shard_start(
     let row_error = |error| StartError::Row { log, error };
     if let Some(bytes) = world.rows.get(log, &names.cursor()).await? {
         let cursor = CursorRow::from_bytes(&bytes).map_err(row_error)?;
+        let lanes = world.rows.get(log, &names.lanes()).await?;
+        let lanes = lanes.map(|bytes| LanesRow::from_bytes(&bytes)).transpose().map_err(row_error)?;
         let mut set_aside = Vec::new();
         let mut after = None;
         loop {
@@ -48,7 +50,7 @@ pub(crate) async fn shard_start(
             }
             match rows.last() {
                 Some((key, _)) if rows.len() == SCAN_ROWS => after = Some(key.clone()),
-                _ => return Ok(ShardStart { cursor, set_aside }),
+                _ => return Ok(ShardStart { cursor, set_aside, lanes: lanes.unwrap_or_default() }),
             }
         }
     }
@@ -59,7 +61,7 @@ pub(crate) async fn shard_start(
     let cursor =
         CursorRow { next: next.0, counted: next.0, begun: next.0, switches, switched_at, ..CursorRow::default() };
     world.rows.put(log, vec![Row { key: names.cursor(), value: Some(cursor.to_bytes()) }]).await?;
-    Ok(ShardStart { cursor, set_aside: Vec::new() })
+    Ok(ShardStart { cursor, ..ShardStart::default() })
 }
 
 async fn first_owed(log: &dyn LogRead, id: LogId, endpoint: &Endpoint) -> Result<Lsn, ReadError> {

@@ -211,6 +211,7 @@ async fn sweep(world: World, names: Names) {
     for shard in 0..world.shards {
         let log = LogId(shard);
         if !sweep_all(&world, log, &names.trails(), None).await
+            || !sweep_all(&world, log, &names.lanes(), None).await
             || !sweep_all(&world, log, &names.exceptions(), Some(names.cursor())).await
         {
             return;

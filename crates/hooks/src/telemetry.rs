@@ -138,12 +138,17 @@ impl Collector for Webhooks {
                 ConstCounter::new(read(summary)).encode(family.encode_family(labels)?)?;
             }
         }
-        let gauges: [(&str, &str, Read); 8] = [
+        let gauges: [(&str, &str, Read); 9] = [
             ("webhook_pending", "Events owed and not settled", |s| s.totals.pending()),
             ("webhook_parked", "Events that used up their retries and wait for a person", |s| s.totals.parked),
             ("webhook_set_aside", "Of the pending: failing on their own, off the path of their room", |s| {
                 s.set_aside as u64
             }),
+            (
+                "webhook_detached_rooms",
+                "Rooms sent more than the endpoint takes in order, off the path of others",
+                |s| s.detached_rooms as u64,
+            ),
             ("webhook_in_flight", "Attempts in flight", |s| s.in_flight as u64),
             ("webhook_window_deliveries", "Unsettled deliveries in memory (limit: open_max)", |s| s.open as u64),
             ("webhook_window_body_bytes", "Bytes of their bodies (limit: bytes_max)", |s| s.bytes as u64),

@@ -110,6 +110,7 @@ pub const MUST_HAPPEN: &[&str] = &[
     "hooks: an endpoint is paused",
     "hooks: an endpoint catches up",
     "hooks: a window is full",
+    "hooks: a room is detached",
     "hooks: a delivery is set aside",
     "hooks: a delivery is parked",
     "hooks: a delivery is skipped by policy",

@@ -9,8 +9,8 @@ use crate::{auditor, people::Doors, world::World};
 
 /// Virtual milliseconds between two looks.
 pub(crate) const TICK_MS: u64 = 100;
-/// Records are handed to the window in chunks of this size; a window may be over its limit by what one chunk adds.
-const CHUNK: usize = 64;
+/// Each shard may have something of its main path and of one lane in memory, however small the limits.
+const LEAST_PER_SHARD: usize = 2;
 
 /// One look. `deep` compares with the whole ledger.
 pub(crate) fn check(world: &World, doors: &Doors, deep: bool) {
@@ -37,10 +37,9 @@ pub(crate) fn owed_paid(world: &World, status: &Status) {
 
 fn bounded(world: &World, status: &Status) {
     let (summary, limits) = (&status.summary, &world.scenario.hooks.limits);
-    let over = CHUNK * usize::from(world.scenario.shards);
-    let shards = usize::from(world.scenario.shards);
-    let holds = summary.open <= limits.open_max.max(shards) + over
-        && summary.span <= limits.span_max.max(shards) + over
+    let least = usize::from(world.scenario.shards) * LEAST_PER_SHARD;
+    let holds = summary.open <= limits.open_max.max(least)
+        && summary.span <= limits.span_max.max(least)
         && summary.set_aside <= limits.aside_max;
     world.check("bounded", holds, || format!("{}: {summary:?}, limits {limits:?}", status.name.id.0));
 }
@@ -69,6 +68,7 @@ fn count(world: &World, status: &Status) {
         ("hooks: an endpoint is paused", u64::from(pauses(now.0) && !pauses(mode))),
         ("hooks: an endpoint catches up", u64::from(now.0 == Mode::CatchingUp && mode != Mode::CatchingUp)),
         ("hooks: a window is full", u64::from(summary.open >= world.scenario.hooks.limits.open_max)),
+        ("hooks: a room is detached", u64::from(summary.detached_rooms > 0)),
         ("hooks: a delivery is parked", now.1.parked.saturating_sub(totals.parked)),
         ("hooks: a delivery is skipped by policy", now.1.skipped.saturating_sub(totals.skipped)),
         ("hooks: a delivery expires by retention", gone(now.1).saturating_sub(gone(totals))),

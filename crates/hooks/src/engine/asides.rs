@@ -326,8 +326,8 @@ impl Engine {
         true
     }
 
-    /// Where a delivery stands, if it is owed at all.
-    pub fn listed(&self, id: DeliveryId) -> Option<Listed> {
+    /// Where a delivery of a room stands, if it is owed at all.
+    pub fn listed(&self, id: DeliveryId, room: &[u8]) -> Option<Listed> {
         let window = self.windows.get(usize::from(id.shard))?;
         if let Some(aside) = self.asides.get(id).filter(|aside| aside.phase.is_pending()) {
             let next_try_at = (aside.phase == Phase::Resting).then_some(aside.retry_at);
@@ -340,9 +340,12 @@ impl Engine {
                 State::Held { until } => pending(false, Some(until)),
                 State::InFlight => pending(true, None),
                 State::Waiting | State::Ready => pending(false, None),
+                State::Apart => Listed::Backlog,
             });
         }
+        let lane = self.rooms.find(room).and_then(|room| window.lanes.get(room));
         Some(match id.pos.lsn {
+            lsn if lane.is_some_and(|lane| lsn >= lane.next_load) => Listed::Backlog,
             lsn if lsn < window.begun => Listed::BeforeStart,
             lsn if lsn >= window.next_load => Listed::Backlog,
             _ => Listed::BehindCursor,

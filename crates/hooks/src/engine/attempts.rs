@@ -37,7 +37,8 @@ impl Engine {
             return None;
         };
         self.in_flight += 1;
-        self.health.sent(job.at);
+        let lanes_at = if self.health.is_catching_up() { self.oldest_apart() } else { u64::MAX };
+        self.health.sent(job.at.min(lanes_at));
         Some(Job { probe, ..job })
     }
 
@@ -45,8 +46,20 @@ impl Engine {
         self.asides.next(self.policy.concurrency)
     }
 
+    /// Rooms with lanes have the oldest events, so they would always be first. They take turns with the others, when both
+    /// have something.
     fn next_of_window(&mut self) -> Option<Job> {
-        while let Some(Reverse((_, ticket))) = self.ready.pop() {
+        self.lanes_first = !self.lanes_first;
+        match self.lanes_first {
+            true => self.next_ready(true).or_else(|| self.next_ready(false)),
+            false => self.next_ready(false).or_else(|| self.next_ready(true)),
+        }
+    }
+
+    fn next_ready(&mut self, apart: bool) -> Option<Job> {
+        loop {
+            let ready = if apart { &mut self.ready_apart } else { &mut self.ready };
+            let Reverse((_, ticket)) = ready.pop()?;
             let Ticket::Window { shard, ordinal } = ticket else { continue };
             let Some(window) = self.windows.get_mut(usize::from(shard)) else { continue };
             let Some(slot) = window.slot(ordinal).filter(|slot| slot.state == State::Ready) else { continue };
@@ -54,25 +67,28 @@ impl Engine {
             slot.attempt = slot.attempt.saturating_add(1);
             let (pos, seq, at, room) = (slot.pos, slot.seq, slot.at, slot.room);
             let (attempt, content) = (slot.attempt, slot.content.clone());
-            window.ready -= 1;
-            window.in_flight += 1;
+            let load = window.load_of(ordinal);
+            load.ready -= 1;
+            load.in_flight += 1;
             let Some(room) = self.rooms.get(room) else { continue };
             room.in_flight += 1;
             let (id, room) = (DeliveryId { shard, pos }, room.key.clone());
             return Some(Job { id, ticket, attempt, room, seq, at, content, probe: false });
         }
-        None
     }
 
-    /// When a shard's window is full of deliveries that wait behind held ones, holding on would stop the rooms that are
-    /// well: the one that held longest is set aside before its time.
+    /// When a shard's window is full of deliveries that wait behind held ones, and there can be no more lanes, holding on
+    /// would stop the rooms that are well: the one that held longest is set aside before its time.
     fn next_after_relief(&mut self, now: u64) -> Option<Job> {
-        let (shards, limits) = (self.windows.len(), self.policy.limits);
+        let share = self.share();
         let is_stuck = |window: &Window| {
-            window.ready == 0 && window.in_flight == 0 && window.open > 0 && !window.has_space(&limits, shards)
+            let load = &window.main;
+            load.ready == 0 && load.in_flight == 0 && load.open > 0 && !window.has_space(&share)
         };
-        let &(_, shard, ordinal) =
-            self.held.iter().find(|(_, shard, _)| self.windows.get(usize::from(*shard)).is_some_and(is_stuck))?;
+        let &(_, shard, ordinal) = self.held.iter().find(|(_, shard, ordinal)| {
+            let window = self.windows.get(usize::from(*shard));
+            window.is_some_and(|window| is_stuck(window) && !window.is_apart(*ordinal))
+        })?;
         self.set_aside(shard, ordinal, now);
         self.next_of_window()
     }
@@ -115,7 +131,8 @@ impl Engine {
 
     fn settle_window(&mut self, shard: u16, ordinal: u64, verdict: Verdict, now: u64) {
         let Some(window) = self.windows.get_mut(usize::from(shard)) else { return };
-        window.in_flight = window.in_flight.saturating_sub(1);
+        let load = window.load_of(ordinal);
+        load.in_flight = load.in_flight.saturating_sub(1);
         let Some(slot) = window.slot(ordinal) else { return };
         let room = slot.room;
         if let Some(room) = self.rooms.get(room) {
@@ -240,11 +257,16 @@ impl Engine {
     fn regained_space(&mut self, shard: u16) -> Option<u16> {
         // The cursor is moved here too, because settled slots at the front count as used space.
         self.pass(shard);
-        let shards = self.windows.len();
+        let share = self.share();
+        let is_full = |engine: &Self| {
+            let window = engine.windows.get(usize::from(shard));
+            window.is_some_and(|window| window.full && !window.has_good_space(&share))
+        };
+        while is_full(self) && self.relieve(shard) {}
         let window = self.windows.get_mut(usize::from(shard))?;
-        let regained = window.full && window.has_good_space(&self.policy.limits, shards);
+        let regained = window.full && window.has_good_space(&share);
         window.full &= !regained;
-        regained.then_some(shard)
+        (self.lanes_call(shard) || regained).then_some(shard)
     }
 
     /// A shard whose reader waits for space that is there again. Deliveries that are set aside or given up by time alone make
@@ -255,7 +277,7 @@ impl Engine {
 
     /// Attempts that could start now, not counting limits.
     pub fn ready_len(&self) -> usize {
-        self.windows.iter().map(|window| window.ready).sum::<usize>() + self.asides.ready_len()
+        self.windows.iter().map(Window::ready).sum::<usize>() + self.asides.ready_len()
     }
 
     pub fn in_flight(&self) -> usize {

@@ -19,7 +19,7 @@ use super::{
     types::{DeliveryId, EventPos, Policy, Settlement, Ticket, Totals},
     window::Window,
 };
-use crate::rows::{CursorRow, ExceptionRow};
+use crate::rows::{CursorRow, ExceptionRow, LanesRow};
 
 /// What there is to write about a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +43,8 @@ pub struct ShardStart {
     pub cursor: CursorRow,
     /// Those set aside; parked ones stay in their rows.
     pub set_aside: Vec<(EventPos, ExceptionRow)>,
+    /// Rooms off the main path.
+    pub lanes: LanesRow,
 }
 
 impl Engine {
@@ -55,6 +57,9 @@ impl Engine {
             asides: Asides::default(),
             health: Health::default(),
             ready: BinaryHeap::new(),
+            ready_apart: BinaryHeap::new(),
+            lanes_first: false,
+            lanes_written: vec![false; starts.len()],
             timers: BinaryHeap::new(),
             held: BTreeSet::new(),
             in_flight: 0,
@@ -69,6 +74,7 @@ impl Engine {
         };
         for (shard, start) in (0..).zip(starts) {
             engine.windows.push(window_of(&start));
+            engine.restore_lanes(shard, &start.lanes);
             start
                 .set_aside
                 .iter()
@@ -118,6 +124,7 @@ impl Engine {
             }
         });
         exceptions.into_iter().for_each(|id| self.write_exception(id));
+        self.attach_done(shard);
     }
 
     /// Deliveries settled since the last round of checkpoints.
@@ -142,6 +149,7 @@ impl Engine {
         self.writing.get_mut(usize::from(shard))?.clone_from(&rows);
         let mut rows: Vec<Row> = rows.into_iter().map(|(key, value)| Row { key, value }).collect();
         rows.push(Row { key: self.names.cursor(), value: Some(cursor_row(window).to_bytes()) });
+        rows.extend(self.lanes_to_write(shard));
         Some(Checkpoint { shard, rows })
     }
 
@@ -159,9 +167,12 @@ impl Engine {
     pub fn checkpoint_failed(&mut self, checkpoint: Checkpoint) {
         let Some(rows) = self.rows.get_mut(usize::from(checkpoint.shard)) else { return };
         for row in checkpoint.rows {
-            if row.key != self.names.cursor() {
+            if row.key != self.names.cursor() && row.key != self.names.lanes() {
                 rows.entry(row.key).or_insert(row.value);
             }
+        }
+        if let Some(written) = self.lanes_written.get_mut(usize::from(checkpoint.shard)) {
+            *written = true;
         }
         self.touch(checkpoint.shard, Dirty::Settled);
     }

@@ -1,12 +1,13 @@
 //! What is owed: loading the window, counting ahead of it, and what retention takes away.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use roomhook_log::Lsn;
 
 use super::{
     Engine,
     checkpoint::Dirty,
+    share::Size,
     types::{Failed, Owed, Policy, Settlement, Wakes},
     window::{Slot, State},
 };
@@ -56,39 +57,85 @@ impl Engine {
     /// Where to read on: the next record to load, the next to count, and whether there is space to load. Without space
     /// the reader is woken by [`Wakes::space`].
     pub fn reading(&mut self, shard: u16) -> Option<(Lsn, Lsn, bool)> {
-        let shards = self.windows.len();
+        let share = self.share();
         let window = self.windows.get_mut(usize::from(shard))?;
-        let space = window.has_space(&self.policy.limits, shards);
+        let space = window.has_space(&share);
         window.full = !space;
         Some((window.next_load, window.counted, space))
     }
 
-    /// The records up to `next` (exclusive) were read; `owed` of them is owed, in log order.
+    /// Deliveries of a shard that it is worth making ready for [`Engine::load`].
+    pub fn space_left(&self, shard: u16) -> usize {
+        let share = self.share();
+        self.windows.get(usize::from(shard)).map_or(0, |window| window.space_left(&share))
+    }
+
+    /// The next record to load.
+    pub fn next_load(&self, shard: u16) -> Lsn {
+        self.windows.get(usize::from(shard)).map_or(Lsn(0), |window| window.next_load)
+    }
+
+    /// The records up to `next` (exclusive) were read; `owed` of them is owed, in log order. Whole records are taken while
+    /// there is space; [`Engine::next_load`] tells where to go on.
     pub fn load(&mut self, shard: u16, owed: Vec<Owed>, next: Lsn) -> Wakes {
-        let at = usize::from(shard);
-        for delivery in owed {
-            let Some(window) = self.windows.get_mut(at) else { break };
-            if delivery.pos.lsn >= window.counted {
-                window.live.acknowledged += 1;
-                window.at_cursor.acknowledged += 1;
-            } else {
-                window.unloaded = window.unloaded.saturating_sub(1);
-            }
-            self.take_in(shard, delivery);
+        let (mut owed, mut reached) = (VecDeque::from(owed), next);
+        if let Some(window) = self.windows.get_mut(usize::from(shard)) {
+            window.need = Size::ONE;
         }
-        if !self.policy.sendable {
-            // All of it was given up at once, and no answer will ever come to move the cursor.
+        while let Some(lsn) = owed.front().map(|delivery| delivery.pos.lsn) {
+            self.reach(shard, lsn);
+            let record = owed.iter().take_while(|delivery| delivery.pos.lsn == lsn);
+            if !self.makes_space(shard, record) {
+                reached = lsn;
+                break;
+            }
+            while let Some(delivery) = owed.pop_front_if(|delivery| delivery.pos.lsn == lsn) {
+                self.take_in(shard, delivery);
+            }
+            self.reach(shard, lsn.next());
+        }
+        self.reach(shard, reached);
+        if !self.policy.sendable || self.has_lanes(shard) {
+            // What was given up at once, or only passed by, is followed by no answer that would move the cursor.
             self.pass(shard);
         }
-        if let Some(window) = self.windows.get_mut(at) {
-            window.next_load = window.next_load.max(next);
-            window.counted = window.counted.max(next);
-            if window.next_load == window.counted {
-                self.expire_unloaded(shard);
-            }
-        }
         self.touch(shard, Dirty::Moved);
-        Wakes { ready: self.ready_len(), space: None, keeper: false }
+        let space = self.lanes_call(shard).then_some(shard);
+        Wakes { ready: self.ready_len(), space, keeper: false }
+    }
+
+    /// The main path has come to this record.
+    fn reach(&mut self, shard: u16, next: Lsn) {
+        let Some(window) = self.windows.get_mut(usize::from(shard)) else { return };
+        window.next_load = window.next_load.max(next);
+        window.counted = window.counted.max(window.next_load);
+        if window.next_load == window.counted {
+            self.expire_unloaded(shard);
+        }
+    }
+
+    /// Whether a record fits into the window, or can be made to fit.
+    fn makes_space<'a>(&mut self, shard: u16, record: impl Iterator<Item = &'a Owed> + Clone) -> bool {
+        let share = self.share();
+        let size = match record.clone().next().is_some_and(|first| self.rooms.is_apart(&first.room)) {
+            true => Size::of_markers(record.count()),
+            false => Size::of(record),
+        };
+        let fits = |engine: &mut Self| {
+            let Some(window) = engine.windows.get_mut(usize::from(shard)) else { return false };
+            window.need = size;
+            window.has_space(&share)
+        };
+        if !fits(self) {
+            self.pass(shard);
+            while !fits(self) && self.relieve(shard) {}
+        }
+        let Some(window) = self.windows.get_mut(usize::from(shard)) else { return false };
+        let fits = window.has_space(&share);
+        if fits {
+            window.need = Size::ONE;
+        }
+        fits
     }
 
     /// The records up to `next` (exclusive) were read ahead for the numbers alone: `owed` more events are owed.
@@ -129,25 +176,50 @@ impl Engine {
     }
 
     fn take_in(&mut self, shard: u16, delivery: Owed) {
-        let sendable = self.policy.sendable;
-        let room = self.rooms.intern(&delivery.room);
+        let index = self.rooms.intern(&delivery.room);
+        let slot = self.slot_of(delivery, index);
         let Some(window) = self.windows.get_mut(usize::from(shard)) else { return };
-        let ordinal = window.push(Slot {
+        let lsn = slot.pos.lsn;
+        let settled_to = window.lanes.get(index).map(|lane| lane.settled_to);
+        if lsn >= window.counted {
+            window.live.acknowledged += 1;
+            window.at_cursor.acknowledged += 1;
+        } else if settled_to.is_none_or(|settled_to| lsn >= settled_to) {
+            window.unloaded = window.unloaded.saturating_sub(1);
+        }
+        match settled_to {
+            Some(settled_to) => {
+                window.push_marker(Slot { content: None, state: State::Apart, ..slot });
+                window.lanes.marked(index, lsn >= settled_to);
+            }
+            None => {
+                let ordinal = window.push(slot);
+                self.queue_up(shard, ordinal, index);
+            }
+        }
+    }
+
+    pub(super) fn slot_of(&self, delivery: Owed, room: u32) -> Slot {
+        Slot {
             pos: delivery.pos,
             seq: delivery.seq,
             at: delivery.at,
             room,
-            content: Some(delivery.content),
+            content: Some(delivery.content).filter(|content| !content.body.is_empty()),
             attempt: 0,
             tries: 0,
             since: 0,
             last: Failed::default(),
             state: State::Waiting,
-        });
+        }
+    }
+
+    /// A new slot gets its place behind what its room has already.
+    pub(super) fn queue_up(&mut self, shard: u16, ordinal: u64, room: u32) {
         if let Some(room) = self.rooms.get(room) {
             room.open += 1;
         }
-        if sendable {
+        if self.policy.sendable {
             self.enqueue(shard, ordinal, room);
         } else {
             self.finish(shard, ordinal, Settlement::Skipped);

@@ -11,10 +11,13 @@
 mod asides;
 mod attempts;
 mod checkpoint;
+mod detach;
 mod health;
 mod intake;
+mod lane;
 mod order;
 mod rooms;
+mod share;
 mod switches;
 mod types;
 mod window;
@@ -28,6 +31,7 @@ use bytes::Bytes;
 
 pub use asides::{AsideView, Listed};
 pub use checkpoint::{Checkpoint, ShardStart};
+pub use detach::LaneWork;
 pub use types::{Content, DeliveryId, EventPos, Failed, Job, Limits, Owed, Policy, Settlement, Totals, Verdict, Wakes};
 
 use self::{asides::Asides, health::Health, rooms::Rooms, types::Ticket, window::Window};
@@ -47,6 +51,10 @@ pub struct Engine {
     health: Health,
     /// Oldest event first.
     ready: BinaryHeap<Reverse<(u64, Ticket)>>,
+    /// The same, of rooms with lanes.
+    ready_apart: BinaryHeap<Reverse<(u64, Ticket)>>,
+    /// Whose turn it was, when both had something.
+    lanes_first: bool,
     timers: BinaryHeap<Reverse<(u64, Ticket)>>,
     /// Failed deliveries that hold their room: began to fail (active time), shard, ordinal.
     held: BTreeSet<(u64, u16, u64)>,
@@ -58,6 +66,8 @@ pub struct Engine {
     rows: Vec<BTreeMap<Bytes, Option<Bytes>>>,
     /// Rows of the checkpoint that may still be on its way to the store.
     writing: Vec<BTreeMap<Bytes, Option<Bytes>>>,
+    /// Whether the store may hold a row about lanes, by shard.
+    lanes_written: Vec<bool>,
     dirty: Vec<checkpoint::Dirty>,
     settled: usize,
     names: checkpoint::Names,
@@ -86,6 +96,8 @@ pub struct Summary {
     pub totals: Totals,
     pub in_flight: usize,
     pub set_aside: usize,
+    /// Rooms off the main path, because they are sent more than the endpoint takes in order.
+    pub detached_rooms: usize,
     pub open: usize,
     pub bytes: usize,
     pub span: usize,
@@ -139,7 +151,8 @@ impl Engine {
             totals,
             in_flight: self.in_flight,
             set_aside: self.asides.pending(),
-            open: self.windows.iter().map(|window| window.open).sum(),
+            detached_rooms: self.windows.iter().map(|window| window.lanes.len()).sum(),
+            open: self.windows.iter().map(Window::open).sum(),
             bytes: self.windows.iter().map(Window::bytes).sum(),
             span: self.windows.iter().map(Window::span).sum(),
             oldest_pending_at: oldest.into_iter().chain(self.asides.oldest_at()).min(),

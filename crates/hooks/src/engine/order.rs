@@ -54,8 +54,9 @@ impl Engine {
         let Some(slot) = window.slot(ordinal) else { return };
         if matches!(slot.state, State::Waiting | State::Held { .. } | State::InFlight) {
             slot.state = State::Ready;
-            window.ready += 1;
-            self.ready.push(Reverse((key, Ticket::Window { shard, ordinal })));
+            window.load_of(ordinal).ready += 1;
+            let ready = if window.is_apart(ordinal) { &mut self.ready_apart } else { &mut self.ready };
+            ready.push(Reverse((key, Ticket::Window { shard, ordinal })));
         }
     }
 
@@ -63,14 +64,12 @@ impl Engine {
     pub(super) fn reorder(&mut self) {
         self.rooms.clear_queues();
         self.ready.clear();
+        self.ready_apart.clear();
         for shard in 0..self.windows.len() as u16 {
             let Some(window) = self.windows.get_mut(usize::from(shard)) else { continue };
-            window.ready = 0;
-            let open: Vec<(u64, u32)> = window
-                .iter()
-                .filter(|(_, slot)| !matches!(slot.state, State::Settled(_)))
-                .map(|(ordinal, slot)| (ordinal, slot.room))
-                .collect();
+            (window.main.ready, window.apart.ready) = (0, 0);
+            let open = window.iter().filter(|(_, slot)| slot.is_open());
+            let open: Vec<(u64, u32)> = open.map(|(ordinal, slot)| (ordinal, slot.room)).collect();
             for (ordinal, room) in open {
                 let slot = self.windows.get_mut(usize::from(shard)).and_then(|window| window.slot(ordinal));
                 let Some(slot) = slot else { continue };
@@ -90,13 +89,17 @@ impl Engine {
         let Some(slot) = window.slot(ordinal) else { return };
         let (room, since, state) = (slot.room, slot.since, slot.state);
         if state == State::Ready {
-            window.ready -= 1;
+            window.load_of(ordinal).ready -= 1;
         }
+        let is_apart = window.is_apart(ordinal);
         if matches!(state, State::Held { .. }) {
             self.held.remove(&(since, shard, ordinal));
         }
         window.settle(ordinal, settlement);
         self.settled += 1;
+        if is_apart {
+            self.pass_lane(shard, room);
+        }
         self.rooms.close_one(room);
         self.touch(shard, Dirty::Settled);
         if self.policy.order == Order::Room {

@@ -21,6 +21,8 @@ pub(crate) struct Room {
     /// Unsettled deliveries in this room, whatever the order setting.
     pub(crate) open: usize,
     pub(crate) in_flight: usize,
+    /// It has a lane.
+    pub(crate) apart: bool,
     /// Ordinals in order, with order by room: only the front one may be tried.
     pub(crate) queue: VecDeque<u64>,
 }
@@ -48,12 +50,38 @@ impl Rooms {
         self.rooms.get_mut(index as usize)
     }
 
-    /// One delivery of the room is settled. Forgets the room when nothing is left and many names are kept.
+    /// The room with this log key, if it is known.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<u32> {
+        self.by_key.get(key).copied()
+    }
+
+    /// Whether the room with this log key has a lane.
+    pub(crate) fn is_apart(&self, key: &[u8]) -> bool {
+        let room = self.find(key).and_then(|index| self.rooms.get(index as usize));
+        room.is_some_and(|room| room.apart)
+    }
+
+    /// One delivery of the room is settled.
     pub(crate) fn close_one(&mut self, index: u32) {
+        if let Some(room) = self.rooms.get_mut(index as usize) {
+            room.open = room.open.saturating_sub(1);
+        }
+        self.tidy(index);
+    }
+
+    /// The room has no lane any more.
+    pub(crate) fn attach(&mut self, index: u32) {
+        if let Some(room) = self.rooms.get_mut(index as usize) {
+            room.apart = false;
+        }
+        self.tidy(index);
+    }
+
+    /// Forgets the room when nothing is left of it and many names are kept.
+    fn tidy(&mut self, index: u32) {
         let crowded = self.by_key.len() > ROOMS_KEPT;
         let Some(room) = self.rooms.get_mut(index as usize) else { return };
-        room.open = room.open.saturating_sub(1);
-        if room.open == 0 && crowded {
+        if room.open == 0 && !room.apart && crowded {
             self.by_key.remove(&room.key);
             *room = Room::default();
             self.free.push(index);

@@ -43,6 +43,14 @@ pub struct Content {
     pub body: Bytes,
 }
 
+impl Content {
+    /// Not made: of an event whose room is off the main path, so that nothing of it is sent from here. Should it be sent
+    /// after all, because its room came back meanwhile, it is read from the log again.
+    pub fn absent() -> Self {
+        Self { command: Command::Test, origin: None, body: Bytes::new() }
+    }
+}
+
 /// One attempt that the shell should make now.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -115,9 +123,12 @@ pub struct Policy {
 }
 
 /// What the engine may keep in memory for one endpoint; everything beyond stays in the log or in rows.
+///
+/// Each shard has an even part, of which a quarter is for rooms with lanes as soon as there is one. The limits are kept
+/// exactly, but that one record always fits: a shard's main path, and each lane, may hold one that is larger than its part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Unsettled deliveries loaded, over all shards.
+    /// Unsettled deliveries loaded, over all shards. At least two per shard.
     pub open_max: usize,
     /// Bytes of their bodies.
     pub bytes_max: usize,
@@ -192,7 +203,7 @@ pub enum Settlement {
 pub struct Wakes {
     /// Attempts that could start now: wake as many senders.
     pub ready: usize,
-    /// This shard has room for more deliveries again: wake its reader.
+    /// This shard has room for more deliveries again, or its lanes have something to read: wake its readers.
     pub space: Option<u16>,
     /// The time of the next tick may have come nearer, or a checkpoint is due.
     pub keeper: bool,

@@ -8,16 +8,19 @@
 //! ```
 //!
 //! When the window is full the reader waits, and the rest stays in the log. A window holds what lies between in the order
-//! of the log, so a room that is sent more than its endpoint takes in order (1/RTT) fills it in the end, and then slows the
-//! rooms of its shard to its own pace. A delivery that fails is set aside before that happens; one that is merely slow is not.
+//! of the log, so a room that is sent more than its endpoint takes in order (1/RTT) would fill it in the end, and then slow the
+//! rooms of its shard to its own pace. Before that happens the room gets a lane of its own ([`super::lane`]), and leaves
+//! nothing but markers here.
 
 use std::collections::VecDeque;
 
 use roomhook_log::Lsn;
 
 use super::{
+    lane::Lanes,
+    share::{Share, Size},
     switches::SwitchLog,
-    types::{Content, EventPos, Failed, Limits, Settlement, Totals},
+    types::{Content, EventPos, Failed, Settlement, Totals},
 };
 
 /// One loaded delivery.
@@ -51,6 +54,19 @@ pub(crate) enum State {
         until: u64,
     },
     Settled(Settlement),
+    /// No slot but a marker: what was here is the business of its room's lane.
+    Apart,
+}
+
+/// What some slots come to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    /// Unsettled ones.
+    pub(crate) open: usize,
+    /// Of their bodies.
+    pub(crate) bytes: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) ready: usize,
 }
 
 #[derive(Debug)]
@@ -64,10 +80,11 @@ pub(crate) struct Window {
     pub(crate) counted: Lsn,
     /// Deliveries counted but not loaded.
     pub(crate) unloaded: u64,
-    pub(crate) open: usize,
-    bytes: usize,
-    pub(crate) in_flight: usize,
-    pub(crate) ready: usize,
+    /// Of the slots between cursor and `next_load`.
+    pub(crate) main: Load,
+    /// Of the slots in lanes.
+    pub(crate) apart: Load,
+    pub(crate) lanes: Lanes,
     /// The numbers as of now.
     pub(crate) live: Totals,
     /// The numbers as a restart from the cursor would need them; `acknowledged` as of `counted`.
@@ -76,6 +93,8 @@ pub(crate) struct Window {
     pub(crate) switches: SwitchLog,
     /// The reader was told that there is no space and waits to be woken.
     pub(crate) full: bool,
+    /// What the next record takes, as far as that is known.
+    pub(crate) need: Size,
 }
 
 impl Window {
@@ -87,14 +106,14 @@ impl Window {
             next_load: cursor,
             counted: counted.max(cursor),
             unloaded: totals.pending().saturating_sub(asides),
-            open: 0,
-            bytes: 0,
-            in_flight: 0,
-            ready: 0,
+            main: Load::default(),
+            apart: Load::default(),
+            lanes: Lanes::default(),
             live: totals,
             at_cursor: totals,
             switches,
             full: false,
+            need: Size::ONE,
         }
     }
 
@@ -103,56 +122,125 @@ impl Window {
         self.slots.front().map_or(self.next_load, |slot| slot.pos.lsn)
     }
 
-    /// Whether the reader may load more. A share per shard, so that no shard starves another.
-    pub(crate) fn has_space(&self, limits: &Limits, shards: usize) -> bool {
-        let share = |limit: usize| (limit / shards).max(1);
-        self.open < share(limits.open_max)
-            && self.bytes < share(limits.bytes_max)
-            && self.slots.len() < share(limits.span_max)
+    /// What the main path may hold now: lanes have their part of the shard's share as soon as there is one.
+    fn share(&self, shard: &Share) -> Share {
+        if self.lanes.is_empty() { *shard } else { shard.without_lanes() }
+    }
+
+    /// Whether `size` more can be loaded. What is larger than the whole share is let in alone.
+    pub(crate) fn fits(&self, size: &Size, shard: &Share) -> bool {
+        let share = self.share(shard);
+        let load = &self.main;
+        let open = load.open == 0 || (load.open + size.open <= share.open && load.bytes + size.bytes <= share.bytes);
+        open && !self.is_too_wide_for(size, shard)
+    }
+
+    /// Whether it is the span that leaves no space: something near the cursor is not settled.
+    pub(crate) fn is_too_wide_for(&self, size: &Size, shard: &Share) -> bool {
+        !self.slots.is_empty() && self.slots.len() + size.span > self.share(shard).span
+    }
+
+    /// Whether the reader may load more.
+    pub(crate) fn has_space(&self, shard: &Share) -> bool {
+        self.fits(&self.need, shard)
     }
 
     /// As [`Window::has_space`], with a quarter free, so that readers are not woken for every settled delivery.
-    pub(crate) fn has_good_space(&self, limits: &Limits, shards: usize) -> bool {
-        let share = |limit: usize| (limit / shards * 3 / 4).max(1);
-        self.open < share(limits.open_max)
-            && self.bytes < share(limits.bytes_max)
-            && self.slots.len() < share(limits.span_max)
+    pub(crate) fn has_good_space(&self, shard: &Share) -> bool {
+        let share = self.share(shard);
+        let below = |used: usize, limit: usize| used < (limit * 3 / 4).max(1);
+        below(self.main.open, share.open)
+            && below(self.main.bytes, share.bytes)
+            && below(self.slots.len(), share.span)
+            && self.has_space(shard)
+    }
+
+    /// Deliveries that surely fit: more need not be made ready for loading.
+    pub(crate) fn space_left(&self, shard: &Share) -> usize {
+        let share = self.share(shard);
+        (share.open.saturating_sub(self.main.open)).min(share.span.saturating_sub(self.slots.len())).max(1)
     }
 
     /// Nothing of what is known to be owed waits here or in the log.
     pub(crate) fn is_paid(&self) -> bool {
-        self.open == 0 && self.unloaded == 0
+        self.main.open == 0 && self.apart.open == 0 && self.unloaded == 0 && self.lanes.are_loaded()
     }
 
     pub(crate) fn push(&mut self, slot: Slot) -> u64 {
-        self.open += 1;
-        self.bytes += slot.content.as_ref().map_or(0, |content| content.body.len());
+        self.main.open += 1;
+        self.main.bytes += slot.bytes();
         self.slots.push_back(slot);
         self.base + self.slots.len() as u64 - 1
     }
 
+    /// Remembers that an event of a room with a lane lies here.
+    pub(crate) fn push_marker(&mut self, marker: Slot) {
+        self.slots.push_back(marker);
+    }
+
+    /// Where in `slots` an ordinal is, unless it is in a lane, or nowhere any more.
+    fn on_main(&self, ordinal: u64) -> Option<usize> {
+        let at = usize::try_from(ordinal.checked_sub(self.base)?).ok()?;
+        self.slots.get(at).filter(|slot| slot.state != State::Apart).map(|_| at)
+    }
+
     pub(crate) fn slot(&mut self, ordinal: u64) -> Option<&mut Slot> {
-        let offset = usize::try_from(ordinal.checked_sub(self.base)?).ok()?;
-        self.slots.get_mut(offset)
+        match self.on_main(ordinal) {
+            Some(at) => self.slots.get_mut(at),
+            None => self.lanes.slots.get_mut(&ordinal),
+        }
+    }
+
+    /// The counters that a slot is part of.
+    pub(crate) fn load_of(&mut self, ordinal: u64) -> &mut Load {
+        if self.is_apart(ordinal) { &mut self.apart } else { &mut self.main }
+    }
+
+    /// Whether a slot is in a lane.
+    pub(crate) fn is_apart(&self, ordinal: u64) -> bool {
+        self.on_main(ordinal).is_none()
     }
 
     /// The slot of an event, if it is loaded.
     pub(crate) fn find(&self, pos: EventPos) -> Option<&Slot> {
-        let at = self.slots.binary_search_by_key(&pos, |slot| slot.pos).ok()?;
-        self.slots.get(at)
+        let at = self.slots.binary_search_by_key(&pos, |slot| slot.pos).ok();
+        let found = at.and_then(|at| self.slots.get(at)).filter(|slot| slot.state != State::Apart);
+        found.or_else(|| self.lanes.slots.values().find(|slot| slot.pos == pos))
     }
 
+    /// All slots, those of each room in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Slot)> {
+        let main = (self.base..).zip(&self.slots).filter(|(_, slot)| slot.state != State::Apart);
+        self.lanes.slots.iter().map(|(ordinal, slot)| (*ordinal, slot)).chain(main)
+    }
+
+    /// The slots between cursor and `next_load`, markers included, oldest first.
+    pub(crate) fn main_path(&self) -> impl Iterator<Item = (u64, &Slot)> {
         (self.base..).zip(&self.slots)
+    }
+
+    /// Takes a slot off the main path and leaves a marker.
+    pub(crate) fn take_apart(&mut self, ordinal: u64) -> Option<Slot> {
+        let at = self.on_main(ordinal)?;
+        let slot = self.slots.get_mut(at)?;
+        let marker = Slot { content: None, state: State::Apart, ..*slot };
+        let slot = std::mem::replace(slot, marker);
+        self.main.remove(&slot);
+        Some(slot)
     }
 
     /// Settles an unsettled slot and lets go of its content. Counters of its former state are the caller's.
     pub(crate) fn settle(&mut self, ordinal: u64, settlement: Settlement) {
         let Some(slot) = self.slot(ordinal) else { return };
-        let bytes = slot.content.take().map_or(0, |content| content.body.len());
+        let (bytes, room) = (slot.bytes(), slot.room);
+        slot.content = None;
         slot.state = State::Settled(settlement);
-        self.open -= 1;
-        self.bytes -= bytes;
+        let load = self.load_of(ordinal);
+        load.open -= 1;
+        load.bytes -= bytes;
+        if self.is_apart(ordinal) {
+            self.lanes.let_go(room, bytes);
+        }
         self.live.settle(settlement);
     }
 
@@ -165,43 +253,88 @@ impl Window {
         }
     }
 
-    /// Whether the cursor has passed this slot, so that only an exception row remembers it.
+    /// Whether the cursor, or its lane's, has passed this slot, so that only an exception row remembers it.
     pub(crate) fn passed(&self, ordinal: u64) -> bool {
-        ordinal < self.base
+        self.on_main(ordinal).is_none() && !self.lanes.slots.contains_key(&ordinal)
     }
 
     /// Moves the cursor over everything settled, whole records at a time, and hands the passed slots to `visit`.
     pub(crate) fn pass(&mut self, mut visit: impl FnMut(&Slot, Settlement)) -> usize {
         let mut passed = 0;
         while let Some(lsn) = self.slots.front().map(|slot| slot.pos.lsn) {
-            let record = self.slots.iter().take_while(|slot| slot.pos.lsn == lsn);
-            if !record.into_iter().all(|slot| matches!(slot.state, State::Settled(_))) {
+            let mut record = self.slots.iter().take_while(|slot| slot.pos.lsn == lsn);
+            if !record.all(|slot| matches!(slot.state, State::Settled(_) | State::Apart)) {
                 break;
             }
             while let Some(slot) = self.slots.pop_front_if(|slot| slot.pos.lsn == lsn) {
                 self.base += 1;
                 passed += 1;
-                if let State::Settled(settlement) = slot.state {
-                    self.at_cursor.settle(settlement);
-                    visit(&slot, settlement);
+                match slot.state {
+                    State::Settled(settlement) => {
+                        self.at_cursor.settle(settlement);
+                        visit(&slot, settlement);
+                    }
+                    _ => self.lanes.passed_marker(slot.room),
                 }
             }
         }
-        let cursor = self.cursor();
+        // Lanes read again what the cursor has passed, and must judge it as it was judged then.
+        let cursor = self.lanes.cursors().fold(self.cursor(), Lsn::min);
         self.switches.pass(cursor);
         passed
     }
 
     /// The oldest event that is loaded and not settled.
     pub(crate) fn oldest_at(&self) -> Option<u64> {
-        self.slots.iter().find(|slot| !matches!(slot.state, State::Settled(_))).map(|slot| slot.at)
+        let main = self.slots.iter().find(|slot| slot.is_open()).map(|slot| slot.at);
+        main.into_iter().chain(self.lanes.oldest_at()).min()
     }
 
     pub(crate) fn span(&self) -> usize {
-        self.slots.len()
+        self.slots.len() + self.lanes.slots.len()
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.main.open + self.apart.open
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.main.bytes + self.apart.bytes
+    }
+
+    pub(crate) fn ready(&self) -> usize {
+        self.main.ready + self.apart.ready
+    }
+}
+
+impl Slot {
+    pub(crate) fn bytes(&self) -> usize {
+        self.content.as_ref().map_or(0, |content| content.body.len())
+    }
+
+    /// Loaded and not settled.
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.state, State::Settled(_) | State::Apart)
+    }
+
+    /// Nothing is lost when it is forgotten and read again later.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.state == State::Waiting && self.attempt == 0
+    }
+}
+
+impl Load {
+    pub(crate) fn add(&mut self, slot: &Slot) {
+        self.open += usize::from(slot.is_open());
+        self.bytes += slot.bytes();
+        self.ready += usize::from(slot.state == State::Ready);
+        self.in_flight += usize::from(slot.state == State::InFlight);
+    }
+
+    pub(crate) fn remove(&mut self, slot: &Slot) {
+        self.open -= usize::from(slot.is_open());
+        self.bytes -= slot.bytes();
+        self.ready -= usize::from(slot.state == State::Ready);
+        self.in_flight -= usize::from(slot.state == State::InFlight);
     }
 }

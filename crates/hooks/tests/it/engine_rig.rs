@@ -7,7 +7,7 @@ use roomhook_hooks::{
     engine::{Content, Engine, EventPos, Failed, Job, Limits, Owed, Policy, ShardStart, Summary, Verdict},
     plan::{Command, Switches},
     retry::RetryPolicy,
-    rows::{CursorRow, ExceptionRow, Names},
+    rows::{CursorRow, ExceptionRow, LanesRow, Names},
 };
 use roomhook_log::Lsn;
 use roomhook_room::{AppId, EndpointId, Order};
@@ -88,8 +88,29 @@ impl Rig {
     /// Lets the readers run until they have nothing more to do, up to 64 records at a time.
     pub(crate) fn read(&mut self) {
         for shard in 0..SHARDS {
-            while self.read_some(shard) {}
+            while self.read_some(shard) || self.read_for_lanes(shard) {}
         }
+    }
+
+    /// As the reader of rooms off the main path does it.
+    fn read_for_lanes(&mut self, shard: u16) -> bool {
+        let Some(work) = self.engine.lane_work(shard) else { return false };
+        let first = self.first[usize::from(shard)];
+        let log = &self.logs[usize::from(shard)];
+        let of_room = |from: u64| {
+            let there = from.max(first)..work.below.0;
+            there.filter(|lsn| log[*lsn as usize - 1].room.as_bytes() == work.room)
+        };
+        if first > work.from.0 {
+            let left = of_room(first).count() as u64;
+            self.engine.lane_trimmed(shard, &work, Lsn(first), left);
+            return true;
+        }
+        let found: Vec<u64> = of_room(work.from.0).take(work.limit).collect();
+        let next = found.last().filter(|_| found.len() == work.limit).map_or(work.below, |last| Lsn(last + 1));
+        let owed = found.into_iter().map(|lsn| owed(lsn, &log[lsn as usize - 1])).collect();
+        self.engine.load_lane(shard, &work, owed, next);
+        true
     }
 
     fn read_some(&mut self, shard: u16) -> bool {
@@ -196,6 +217,7 @@ fn starts(names: &Names, rows: &[BTreeMap<Bytes, Bytes>]) -> Vec<ShardStart> {
     rows.iter()
         .map(|rows| ShardStart {
             cursor: CursorRow::from_bytes(&rows[&names.cursor()]).expect("cursor"),
+            lanes: rows.get(&names.lanes()).map(|row| LanesRow::from_bytes(row).expect("lanes")).unwrap_or_default(),
             set_aside: exceptions(names, rows).into_iter().filter(|(_, row)| !row.parked).collect(),
         })
         .collect()

@@ -72,7 +72,8 @@ fn numbers_add_up(rig: &Rig) {
     let settled = totals.delivered + totals.parked + totals.expired;
     assert_eq!(totals.acknowledged, settled + totals.pending(), "owed-paid");
     assert_eq!(totals.acknowledged, rig.appended(), "all that was appended is acknowledged");
-    assert!(summary.open <= rig.policy.limits.open_max + 2 * 64, "bounded: window");
+    assert!(summary.open <= rig.policy.limits.open_max, "bounded: window");
+    assert!(summary.span <= rig.policy.limits.span_max, "bounded: span");
 }
 
 fn verdict(how: u8) -> Verdict {

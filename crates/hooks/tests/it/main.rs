@@ -1,12 +1,14 @@
 //! Webhooks over real sockets: a memory log in front, receivers on loopback behind.
 
 mod addresses;
+mod apart;
 mod backlog;
 mod changes;
 mod delivery;
 mod engine_rig;
 mod gate;
 mod gate_hostile;
+mod hot_room;
 mod http2;
 mod laws;
 mod misbehaving;

@@ -156,6 +156,13 @@ impl World {
         self.hooks.as_ref().expect("running").started().await;
     }
 
+    /// As `/metrics` shows them, without the program's prefix.
+    pub(crate) fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("metrics");
+        text
+    }
+
     pub(crate) fn configure(&self, endpoints: Vec<Endpoint>) {
         self.endpoints.send_replace(Arc::new(endpoints.into_iter().map(Arc::new).collect()));
     }
