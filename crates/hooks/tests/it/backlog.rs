@@ -18,8 +18,6 @@ const LIMITS: Limits = Limits { open_max: 64, bytes_max: 1 << 20, span_max: 128,
 /// A hundred times what the window holds.
 const BACKLOG: u64 = 6_400;
 const ROOMS: u64 = 40;
-/// Readers look for space before they load a piece of the log, not before each record of it: 64 records for each shard.
-const PIECES: usize = 2 * 64;
 
 /// The gauges of one endpoint, as operators see them.
 #[derive(Debug)]
@@ -49,9 +47,9 @@ impl Gauges {
     }
 
     fn are_within_limits(&self, concurrency: usize) {
-        let within = self.open <= LIMITS.open_max + PIECES
-            && self.body_bytes <= LIMITS.bytes_max + PIECES * 1_000
-            && self.span <= LIMITS.span_max + PIECES
+        let within = self.open <= LIMITS.open_max
+            && self.body_bytes <= LIMITS.bytes_max
+            && self.span <= LIMITS.span_max
             && self.set_aside <= LIMITS.aside_max
             && self.in_flight <= concurrency;
         assert!(within, "{self:?} with {LIMITS:?} and concurrency {concurrency}");
