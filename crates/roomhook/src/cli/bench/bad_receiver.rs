@@ -38,6 +38,7 @@ pub(crate) enum Manner {
 /// Receive webhooks badly (a peer of `bench webhook --bad-neighbour`)
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// How it fails
     #[arg(long)]
     manner: Manner,
 }
