@@ -78,16 +78,24 @@ impl Engine {
     }
 
     /// When a shard's window is full of deliveries that wait behind held ones, and there can be no more lanes, holding on
-    /// would stop the rooms that are well: the one that held longest is set aside before its time.
+    /// would stop the rooms that are well: the one that held longest is set aside before its time. If rooms are well: before
+    /// an endpoint counts as failing as a whole, each room would lose its first messages that way, and they would come
+    /// after newer ones.
     fn next_after_relief(&mut self, now: u64) -> Option<Job> {
         let share = self.share();
         let is_stuck = |window: &Window| {
             let load = &window.main;
             load.ready == 0 && load.in_flight == 0 && load.open > 0 && !window.has_space(&share)
         };
-        let &(_, shard, ordinal) = self.held.iter().find(|(_, shard, ordinal)| {
-            let window = self.windows.get(usize::from(*shard));
-            window.is_some_and(|window| is_stuck(window) && !window.is_apart(*ordinal))
+        let answers_others = |window: &mut Window, since, ordinal| {
+            since < self.answered_at && window.slot(ordinal).is_some_and(|slot| slot.tries > 1)
+        };
+        let windows = &mut self.windows;
+        let &(_, shard, ordinal) = self.held.iter().find(|(since, shard, ordinal)| {
+            let window = windows.get_mut(usize::from(*shard));
+            window.is_some_and(|window| {
+                is_stuck(window) && !window.is_apart(*ordinal) && answers_others(window, *since, *ordinal)
+            })
         })?;
         self.set_aside(shard, ordinal, now);
         self.next_of_window()
@@ -112,6 +120,9 @@ impl Engine {
             _ => false,
         };
         self.keep_active_time(now);
+        if verdict == Verdict::Acknowledged {
+            self.answered_at = self.active(now);
+        }
         match job.ticket {
             Ticket::Window { shard, ordinal } => self.settle_window(shard, ordinal, verdict, now),
             Ticket::Aside(id) => self.settle_aside(id, verdict, now),

@@ -65,6 +65,7 @@ impl Engine {
             in_flight: 0,
             paused_ms: 0,
             paused_since: None,
+            answered_at: 0,
             rows: vec![BTreeMap::new(); starts.len()],
             writing: vec![BTreeMap::new(); starts.len()],
             dirty: vec![Dirty::Settled; starts.len()],

@@ -62,6 +62,8 @@ pub struct Engine {
     /// Milliseconds spent paused, and since when the present pause lasts.
     paused_ms: u64,
     paused_since: Option<u64>,
+    /// When the endpoint last acknowledged anything (active time).
+    answered_at: u64,
     /// Rows to write with the next checkpoint, by shard; the newest value of each key.
     rows: Vec<BTreeMap<Bytes, Option<Bytes>>>,
     /// Rows of the checkpoint that may still be on its way to the store.

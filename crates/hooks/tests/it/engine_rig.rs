@@ -164,6 +164,24 @@ impl Rig {
         sent
     }
 
+    /// As [`Rig::drain`], but so many attempts at most.
+    pub(crate) fn drain_some(&mut self, most: usize, verdict: impl Fn(&Job) -> Verdict) -> Vec<String> {
+        let mut sent = Vec::new();
+        while sent.len() < most
+            && let Some(job) = self.next()
+        {
+            sent.push(told(&job));
+            let verdict = verdict(&job);
+            self.settle(&job, verdict);
+        }
+        sent
+    }
+
+    /// What a position of a shard's log is about.
+    pub(crate) fn owed(&self, shard: u16, lsn: u64) -> Owed {
+        owed(lsn, &self.logs[usize::from(shard)][lsn as usize - 1])
+    }
+
     pub(crate) fn wait(&mut self, ms: u64) {
         self.now += ms;
         self.engine.tick(self.now);

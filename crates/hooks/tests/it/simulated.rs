@@ -11,12 +11,12 @@ use roomhook_hooks::{
     rows::ExceptionRow,
 };
 
-use roomhook_log::{AppendError, LogId, MemoryLog, ReadError, Row, Rows};
+use roomhook_log::{AppendError, LogId, Lsn, MemoryLog, ReadError, Row, Rows};
 use roomhook_room::{Endpoint, EndpointId};
 use tokio::sync::watch;
 
 use crate::{
-    engine_rig::{Rig, failed, policy, told},
+    engine_rig::{Rig, failed, policy, refused, told},
     receiver::Receiver,
     world::{World, config, endpoint},
 };
@@ -148,11 +148,56 @@ fn space_that_time_makes_in_a_window_is_told_to_its_reader() {
     let job = rig.send();
     rig.engine.settle(&job, failed(), rig.now);
     assert!(rig.next().is_none());
-    assert_eq!(rig.summary().totals.parked, 1);
+    rig.wait(1);
+    // The endpoint answers another room, so it is this delivery that is ill.
+    rig.append("b");
+    let (from, ..) = rig.engine.reading(1).expect("shard");
+    rig.engine.load(1, vec![rig.owed(1, from.0)], Lsn(from.0 + 1));
+    let job = rig.send();
+    assert_eq!(told(&job), "b1");
+    rig.engine.settle(&job, ACK, rig.now);
+    assert_eq!((rig.next().map(|job| told(&job)), rig.summary().totals.parked), (None, 0), "a first failure is borne");
+    while rig.summary().totals.parked == 0 {
+        rig.wait(100);
+        assert!(rig.now < 10_000, "it is not held for the whole time");
+        if let Some(job) = rig.next() {
+            rig.engine.settle(&job, failed(), rig.now);
+        }
+    }
     assert_eq!(rig.engine.space_again(), Some(0));
     assert_eq!(rig.engine.space_again(), None, "once");
     rig.read();
     assert_eq!(rig.drain(|_| ACK), ["a2"]);
+}
+
+/// Seen with a real receiver that was killed and stayed away for minutes: the requests in flight were cut off, and before a
+/// connection was refused often enough to pause, the full windows lost the first messages of their rooms to the side. They
+/// were told after newer ones.
+#[test]
+fn an_endpoint_that_goes_down_sets_nothing_aside_before_it_is_known_to_be_down() {
+    let limits = Limits { open_max: 8, span_max: 8, ..Limits::default() };
+    let mut rig = Rig::new(Policy { limits, ..policy() });
+    for _ in 0..6 {
+        ["a", "c"].into_iter().for_each(|room| rig.append(room));
+    }
+    rig.read();
+    assert_eq!(rig.drain_some(2, |_| ACK), ["a1", "c1"]);
+    assert_eq!(rig.drain_some(2, |_| failed()), ["a2", "c2"], "cut off");
+    while !rig.engine.is_paused() {
+        rig.drain_some(1, |_| refused());
+        assert_eq!(rig.summary().set_aside, 0);
+        rig.wait(10);
+    }
+    rig.wait(60_000);
+    let mut told = Vec::new();
+    while rig.summary().totals.pending() > 0 {
+        told.extend(rig.drain(|_| ACK));
+        rig.wait(100);
+    }
+    for room in ["a", "c"] {
+        let of_room: Vec<_> = told.iter().filter(|line| line.starts_with(room)).map(|line| &line[1..2]).collect();
+        assert_eq!(of_room, ["2", "3", "4", "5", "6"], "{told:?}");
+    }
 }
 
 /// Seed 106023: one that had been given up came back, because its shard lost newer rows than the others.
