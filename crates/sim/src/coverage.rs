@@ -66,6 +66,7 @@ pub const MUST_HAPPEN: &[&str] = &[
     "answer: unavailable",
     "answer: unknown",
     "sender: says many things at once",
+    "apart: a quiet room beside a hot one",
     // The before-send gate.
     "gate: asks",
     "gate: asks in shadow",

@@ -69,7 +69,7 @@ impl Scenario {
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let dice = Dice::new(seed, 1);
-        let has_hot_room = dice.chance(0);
+        let has_hot_room = dice.chance(200);
         let rough = |from: u64, to: u64| if dice.chance(500) { 0 } else { dice.from(from..=to) };
         Self {
             seed,
