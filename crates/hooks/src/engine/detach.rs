@@ -71,7 +71,8 @@ impl Engine {
         let Some(window) = self.windows.get_mut(usize::from(shard)) else { return false };
         let quota = share.of_lane(window.lanes.len() + 1);
         let fits = window.lanes.rooms().all(|(_, lane)| window.lanes.spare(lane, &quota).is_some());
-        if !fits || !can_leave(window, room, &quota) {
+        let own = Share { span: quota.span.min(window.left_for_lane(room, &quota, share)), ..quota };
+        if !fits || own.span == 0 || !can_leave(window, room, &own) {
             return false;
         }
         let all: Vec<u64> =
@@ -87,17 +88,18 @@ impl Engine {
             room.apart = true;
         }
         self.pass_lane(shard, room);
-        self.shrink_lanes(shard, &quota);
+        self.shrink_lanes(shard, &quota, (room, &own));
         // The cursor goes over the markers at once where it can.
         self.pass(shard);
         self.touch(shard, Dirty::Settled);
         true
     }
 
-    /// Forgets what does not fit into lanes any more because there is one more of them.
-    fn shrink_lanes(&mut self, shard: u16, quota: &Share) {
+    /// Forgets what does not fit into lanes any more because there is one more of them, or into the new one.
+    fn shrink_lanes(&mut self, shard: u16, quota: &Share, (new, own): (u32, &Share)) {
         let Some(Window { lanes, apart, .. }) = self.windows.get_mut(usize::from(shard)) else { return };
-        let spare = |(room, lane): (u32, &Lane)| lanes.spare(lane, quota).map(|count| (room, count));
+        let share = |room| if room == new { own } else { quota };
+        let spare = |(room, lane): (u32, &Lane)| lanes.spare(lane, share(room)).map(|count| (room, count));
         let spare: Vec<(u32, usize)> = lanes.rooms().filter_map(spare).filter(|(_, count)| *count > 0).collect();
         for (index, count) in spare {
             lanes.forget(index, count, |slot| apart.remove(slot));
@@ -148,7 +150,7 @@ impl Engine {
         let share = self.share();
         let window = self.windows.get_mut(usize::from(shard))?;
         let quota = share.of_lane(window.lanes.len());
-        let Some((room, lane)) = window.lanes.neediest(&quota) else {
+        let Some((room, lane)) = window.neediest_lane(&share) else {
             window.lanes.reader_waits = true;
             return None;
         };
@@ -163,21 +165,22 @@ impl Engine {
     pub(super) fn lanes_call(&mut self, shard: u16) -> bool {
         let share = self.share();
         let Some(window) = self.windows.get_mut(usize::from(shard)) else { return false };
-        let lanes = &mut window.lanes;
-        let calls = lanes.reader_waits && lanes.neediest(&share.of_lane(lanes.len())).is_some();
-        lanes.reader_waits &= !calls;
+        let calls = window.lanes.reader_waits && window.neediest_lane(&share).is_some();
+        window.lanes.reader_waits &= !calls;
         calls
     }
 
     /// The records of `work` up to `next` (exclusive) were read; `owed` of them is owed, in log order.
     pub fn load_lane(&mut self, shard: u16, work: &LaneWork, owed: Vec<Owed>, next: Lsn) -> Wakes {
-        let Some((index, quota)) = self.lane_of(shard, work) else { return Wakes::default() };
-        let (mut next, mut loaded) = (next, 0);
+        let Some(index) = self.lane_of(shard, work) else { return Wakes::default() };
+        let (share, mut next, mut loaded) = (self.share(), next, 0);
         for record in owed.chunk_by(|one, other| one.pos.lsn == other.pos.lsn) {
             let size = Size::of(record.iter());
-            let Some(lane) = self.lane(shard, index) else { break };
+            let Some(window) = self.windows.get_mut(usize::from(shard)) else { break };
+            let fits = window.fits_lane(index, &size, &share);
+            let Some(lane) = window.lanes.get_mut(index) else { break };
             lane.need = Size::ONE;
-            if !lane.fits(&size, &quota) {
+            if !fits {
                 lane.need = size;
                 next = record.first().map_or(next, |owed| owed.pos.lsn);
                 break;
@@ -193,17 +196,16 @@ impl Engine {
 
     /// Retention dropped the records before `first`, of `work` too; `left` events of it are still there.
     pub fn lane_trimmed(&mut self, shard: u16, work: &LaneWork, first: Lsn, left: u64) {
-        if let Some((index, _)) = self.lane_of(shard, work) {
+        if let Some(index) = self.lane_of(shard, work) {
             self.lane_reached(shard, index, first.min(work.below), work.owed.saturating_sub(left));
         }
     }
 
-    /// The lane that `work` was for, unless it is elsewhere by now, and what it may hold.
-    fn lane_of(&self, shard: u16, work: &LaneWork) -> Option<(u32, Share)> {
+    /// The lane that `work` was for, unless it is elsewhere by now.
+    fn lane_of(&self, shard: u16, work: &LaneWork) -> Option<u32> {
         let index = self.rooms.find(&work.room)?;
-        let lanes = &self.windows.get(usize::from(shard))?.lanes;
-        lanes.get(index).filter(|lane| lane.next_load == work.from)?;
-        Some((index, self.share().of_lane(lanes.len())))
+        let lane = self.windows.get(usize::from(shard))?.lanes.get(index)?;
+        (lane.next_load == work.from).then_some(index)
     }
 
     fn lane(&mut self, shard: u16, index: u32) -> Option<&mut Lane> {

@@ -82,14 +82,14 @@ impl Lane {
         Self { unloaded: owed, settled_to: next, ..Self::new(next) }
     }
 
+    /// Whether it may have `size` more, as far as its own share goes.
     pub(crate) fn fits(&self, size: &Size, share: &Share) -> bool {
-        self.ordinals.is_empty()
-            || (self.ordinals.len() + size.span <= share.span && self.bytes + size.bytes <= share.bytes)
+        self.ordinals.len() + size.span <= share.span && self.bytes + size.bytes <= share.bytes
     }
 
-    /// Whether its next records should be read now: half of its share is free.
-    fn wants(&self, share: &Share) -> bool {
-        self.unloaded > 0 && self.ordinals.len() * 2 <= share.span && self.fits(&self.need, share)
+    /// Whether its next records should be read: half of its share is free.
+    pub(crate) fn wants(&self, share: &Share) -> bool {
+        self.unloaded > 0 && self.ordinals.len() * 2 <= share.span
     }
 
     fn is_done(&self) -> bool {
@@ -238,11 +238,6 @@ impl Lanes {
                 }
             }
         }
-    }
-
-    /// Whose records should be read next: of those that have space, the one with least in memory.
-    pub(crate) fn neediest(&self, share: &Share) -> Option<(u32, &Lane)> {
-        self.rooms().filter(|(_, lane)| lane.wants(share)).min_by_key(|(_, lane)| lane.ordinals.len())
     }
 
     /// Removes a lane that has nothing left, when the main path has reached what was settled before a restart.

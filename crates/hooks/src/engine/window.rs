@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use roomhook_log::Lsn;
 
 use super::{
-    lane::Lanes,
+    lane::{Lane, Lanes},
     share::{Share, Size},
     switches::SwitchLog,
     types::{Content, EventPos, Failed, Settlement, Totals},
@@ -159,6 +159,31 @@ impl Window {
     pub(crate) fn space_left(&self, shard: &Share) -> usize {
         let share = self.share(shard);
         (share.open.saturating_sub(self.main.open)).min(share.span.saturating_sub(self.slots.len())).max(1)
+    }
+
+    /// Whether a lane may take `size` more. One that is empty may, however little space there is: its room must go on. For
+    /// the others the main path must have given back what it held of the lanes' part before there was a lane.
+    pub(crate) fn fits_lane(&self, room: u32, size: &Size, shard: &Share) -> bool {
+        let Some(lane) = self.lanes.get(room) else { return false };
+        let is_within = self.open() + size.open <= shard.open
+            && self.bytes() + size.bytes <= shard.bytes
+            && self.span() + size.span <= shard.span;
+        lane.ordinals.is_empty() || (is_within && lane.fits(size, &shard.of_lane(self.lanes.len())))
+    }
+
+    /// Whose lane's records should be read next: of those that have space, the one with least in memory.
+    pub(crate) fn neediest_lane(&self, shard: &Share) -> Option<(u32, &Lane)> {
+        let quota = shard.of_lane(self.lanes.len());
+        let wants = |room: u32, lane: &Lane| lane.wants(&quota) && self.fits_lane(room, &lane.need, shard);
+        self.lanes.rooms().filter(|(room, lane)| wants(*room, lane)).min_by_key(|(_, lane)| lane.ordinals.len())
+    }
+
+    /// Slots that a room may take along into a lane, when each of the others has `quota` at most: what it leaves behind are
+    /// markers, and they need their place until the cursor has passed them.
+    pub(crate) fn left_for_lane(&self, room: u32, quota: &Share, shard: &Share) -> usize {
+        let passed = self.slots.iter().take_while(|slot| slot.room == room || !slot.is_open()).count();
+        let lanes = self.lanes.rooms().map(|(_, lane)| lane.ordinals.len().min(quota.span));
+        (shard.span + passed).saturating_sub(self.slots.len() + lanes.sum::<usize>())
     }
 
     /// Nothing of what is known to be owed waits here or in the log.

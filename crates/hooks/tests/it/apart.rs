@@ -203,3 +203,34 @@ fn an_endpoint_without_order_detaches_nobody_and_one_that_gives_it_up_pays_all()
         assert_eq!((summary.totals.pending(), summary.totals.delivered, summary.detached_rooms), (0, 100, 0));
     }
 }
+
+#[test]
+fn in_whatever_order_rooms_leave_and_answers_come_the_window_keeps_its_limits() {
+    let mut detached = 0;
+    for seed in 0..300 {
+        let mut dice = fastrand::Rng::with_seed(seed);
+        let limits = Limits { open_max: dice.usize(8..48), span_max: dice.usize(8..32), ..Limits::default() };
+        let mut rig = Rig::new(Policy { limits, concurrency: dice.usize(1..12), ..policy() });
+        let (mut under_way, ill) = (Vec::new(), dice.u8(..8));
+        for _ in 0..600 {
+            match dice.u8(..8) {
+                0..=2 => rig.append(
+                    dice.choice(["a", "a", "a", "b", "b", "c", "d", "e", "f", "g", "h", "i", "j"]).expect("some"),
+                ),
+                3 => rig.read(),
+                4 | 5 => under_way.extend(rig.next()),
+                6 => rig.wait(200),
+                _ if under_way.is_empty() => {}
+                _ => {
+                    let job = under_way.swap_remove(dice.usize(..under_way.len()));
+                    rig.settle(&job, if dice.u8(..8) < ill { failed() } else { ACK });
+                }
+            }
+            let summary = rig.summary();
+            detached = detached.max(summary.detached_rooms);
+            assert!(summary.open <= limits.open_max, "{seed}, {limits:?}: {summary:?}");
+            assert!(summary.span <= limits.span_max, "{seed}, {limits:?}: {summary:?}");
+        }
+    }
+    assert!(detached > 1, "rooms leave");
+}
