@@ -20,7 +20,8 @@ impl Engine {
         if self.in_flight >= self.policy.concurrency.max(1) {
             return None;
         }
-        let probe = match self.health.permit(self.in_flight, self.policy.catch_up_per_s, now) {
+        let fresh = self.has_fresh();
+        let probe = match self.health.permit(self.in_flight, self.policy.catch_up_per_s, fresh, now) {
             Permit::Send => false,
             Permit::Probe => true,
             Permit::Wait(_) => return None,
@@ -257,7 +258,8 @@ impl Engine {
             return None;
         }
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
-        let permit = match self.health.permit(self.in_flight, self.policy.catch_up_per_s, now) {
+        let fresh = self.has_fresh();
+        let permit = match self.health.permit(self.in_flight, self.policy.catch_up_per_s, fresh, now) {
             Permit::Wait(until) if self.ready_len() > 0 => until,
             Permit::Probe if self.ready_len() > 0 => Some(now),
             _ => None,
@@ -289,6 +291,11 @@ impl Engine {
     /// Attempts that could start now, not counting limits.
     pub fn ready_len(&self) -> usize {
         self.windows.iter().map(Window::ready).sum::<usize>() + self.asides.ready_len()
+    }
+
+    /// Whether a delivery that was not set aside could be tried.
+    fn has_fresh(&self) -> bool {
+        self.windows.iter().any(|window| window.ready() > 0)
     }
 
     pub fn in_flight(&self) -> usize {

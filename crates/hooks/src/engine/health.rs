@@ -35,6 +35,10 @@ struct Paused {
     probes: u32,
     next_probe: u64,
     probing: bool,
+    /// The newest failure was of a delivery that was set aside: it may say more about that one than about the endpoint.
+    by_aside: bool,
+    /// Not before this is a delivery that just came a reason to probe.
+    hurry_from: u64,
 }
 
 #[derive(Debug)]
@@ -68,11 +72,13 @@ impl Health {
         self.paused.as_ref().map(|paused| paused.since)
     }
 
-    pub(crate) fn permit(&mut self, in_flight: usize, per_s: u32, now: u64) -> Permit {
+    /// `fresh` says whether a delivery waits that was not set aside.
+    pub(crate) fn permit(&mut self, in_flight: usize, per_s: u32, fresh: bool, now: u64) -> Permit {
         if let Some(paused) = &self.paused {
+            let due = paused.due(fresh);
             return match paused.probing {
                 true => Permit::Wait(None),
-                false if now < paused.next_probe => Permit::Wait(Some(paused.next_probe)),
+                false if now < due => Permit::Wait(Some(due)),
                 false => Permit::Probe,
             };
         }
@@ -116,7 +122,8 @@ impl Health {
                 paused.probing = false;
                 paused.probes = paused.probes.saturating_add(1);
                 let wait = (PROBE_FIRST_MS << paused.probes.min(10)).min(PROBE_MAX_MS);
-                paused.next_probe = now + wait.max(failed.retry_after_ms.unwrap_or(0).min(PROBE_MAX_MS));
+                paused.next_probe = now + wait.max(asked_for(failed));
+                paused.note(ticket, failed, now);
             }
             return false;
         }
@@ -127,8 +134,11 @@ impl Health {
         if self.connect_failures < CONNECT_FAILURES && self.failed.len() < DISTINCT_FAILURES {
             return false;
         }
-        let wait = PROBE_FIRST_MS.max(failed.retry_after_ms.unwrap_or(0).min(PROBE_MAX_MS));
-        self.paused = Some(Paused { since: now, probes: 0, next_probe: now + wait, probing: false });
+        let next_probe = now + PROBE_FIRST_MS.max(asked_for(failed));
+        let mut paused =
+            Paused { since: now, probes: 0, next_probe, probing: false, by_aside: false, hurry_from: next_probe };
+        paused.note(ticket, failed, now);
+        self.paused = Some(paused);
         self.catch_up = None;
         true
     }
@@ -149,6 +159,24 @@ impl Health {
     /// Forgets what it learned: the endpoint was changed or resumed by a person.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
+    }
+}
+
+/// How long the endpoint asked to be left alone.
+fn asked_for(failed: &Failed) -> u64 {
+    failed.retry_after_ms.unwrap_or(0).min(PROBE_MAX_MS)
+}
+
+impl Paused {
+    fn note(&mut self, ticket: Ticket, failed: &Failed, now: u64) {
+        self.by_aside = matches!(ticket, Ticket::Aside(_));
+        self.hurry_from = now + PROBE_FIRST_MS.max(asked_for(failed));
+    }
+
+    /// The waits between probes grow with what is known against the endpoint. A delivery that always fails says nothing
+    /// against it, so the first one that comes after it need not wait as long. If that one fails too, the waits hold.
+    fn due(&self, fresh: bool) -> u64 {
+        if fresh && self.by_aside { self.next_probe.min(self.hurry_from) } else { self.next_probe }
     }
 }
 

@@ -12,6 +12,7 @@ mod hot_room;
 mod http2;
 mod laws;
 mod misbehaving;
+mod numbers;
 mod pulling;
 mod receiver;
 mod replays;
