@@ -62,7 +62,7 @@ impl Handle {
                 let core = shared.core();
                 let owed = core
                     .engine
-                    .switches_so_far(shard)
+                    .switches(shard)
                     .at(record.lsn)
                     .map(|switches| switches.owes(room.room.as_str(), &event));
                 (owed.unwrap_or(Err(WhyNot::NoUrl)), core.engine.listed(id, &record.key.0), core.trail.of(id))

@@ -63,7 +63,7 @@ impl Laggards {
 
     fn load(&self, work: &LaneWork, records: &[Record]) -> Result<(), Stopped> {
         let settings = self.shared.settings.load_full();
-        let switches = self.shared.core().engine.switches_so_far(self.shard);
+        let switches = self.shared.core().engine.switches(self.shard);
         let mut owed = Vec::new();
         for record in records {
             let Some(switches) = switches.at(record.lsn) else { continue };
@@ -82,7 +82,7 @@ impl Laggards {
     /// Retention was faster than the room. What it took is what is not there any more.
     async fn trimmed(&self, work: &LaneWork, first: Lsn) -> Result<(), Stopped> {
         let app = self.shared.settings.load().endpoint.app.0;
-        let switches = self.shared.core().engine.switches_so_far(self.shard);
+        let switches = self.shared.core().engine.switches(self.shard);
         let (mut next, mut left) = (first, 0);
         while next < work.below {
             let records = self.records(work, next, COUNT_RECORDS).await?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use roomhook_log::{Lsn, Record};
 use roomhook_protocol::webhook::{AfterSendMsg, CommandWord, Style};
-use roomhook_room::{CodecError, Endpoint, Event, Message, PastSwitches, RoomKey, decode_record};
+use roomhook_room::{CodecError, Endpoint, Event, Message, PastSwitches, Positions, RoomKey, decode_record};
 
 use crate::{
     bodies,
@@ -101,15 +101,15 @@ impl Switches {
         }
     }
 
-    /// What was switched on since which time, oldest first: the endpoint's past, then as it is now.
-    pub fn timeline(endpoint: &Endpoint) -> Vec<(u64, Arc<Self>)> {
-        let mut since = 0;
+    /// What was switched on from which records on, oldest first: the endpoint's past, then as it is now.
+    pub fn timeline(endpoint: &Endpoint) -> Vec<(Positions, Arc<Self>)> {
+        let mut from = Positions::default();
         let mut timeline = Vec::with_capacity(endpoint.past.len() + 1);
         for past in &endpoint.past {
-            timeline.push((since, Arc::new(Self::past(past))));
-            since = past.until.0;
+            timeline.push((from, Arc::new(Self::past(past))));
+            from = past.until.clone();
         }
-        timeline.push((since, Arc::new(Self::of(endpoint))));
+        timeline.push((from, Arc::new(Self::of(endpoint))));
         timeline
     }
 
@@ -120,9 +120,9 @@ impl Switches {
         Self { has_url: past.has_url, commands, room_prefix: past.room_prefix.clone() }
     }
 
-    pub(crate) fn to_row(&self, from: Lsn, since: u64) -> SwitchesRow {
+    pub(crate) fn to_row(&self, from: Lsn) -> SwitchesRow {
         SwitchesRow {
-            since,
+            since: 0,
             from: from.0,
             has_url: self.has_url,
             commands: self.commands.clone(),

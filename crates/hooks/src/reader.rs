@@ -116,7 +116,7 @@ impl Reader {
             let chunk = batch.get(from..to).unwrap_or_default();
             let lanes = engine.has_lanes(self.shard);
             let apart: Vec<bool> = chunk.iter().map(|record| lanes && engine.is_apart(&record.key.0)).collect();
-            (chunk, engine.switches(self.shard, times(chunk)), apart)
+            (chunk, engine.switches(self.shard), apart)
         };
         let Some(next) = chunk.last().map(|record| record.lsn.next()) else { return Ok(()) };
         let (style, contents) = (settings.style, &self.shared.world.contents);
@@ -144,15 +144,19 @@ impl Reader {
         self.follow_endpoint();
         let Some(last) = batch.last() else { return Ok(()) };
         let app = self.shared.settings.load().endpoint.app.0;
-        let switches = self.shared.core().engine.switches(self.shard, times(batch));
-        let mut owed = 0;
+        let switches = self.shared.core().engine.switches(self.shard);
+        let (mut owed, mut first_at) = (0, None);
         for record in batch {
             let Some(switches) = switches.at(record.lsn) else { continue };
             let of_record = plan::count(record, app, switches);
-            owed += of_record.map_err(|error| Stopped::Record { at: record.lsn, error })?;
+            let of_record = of_record.map_err(|error| Stopped::Record { at: record.lsn, error })?;
+            if of_record > 0 {
+                first_at.get_or_insert(record.at_ms);
+            }
+            owed += of_record;
         }
         let next = last.lsn.next();
-        self.shared.core().engine.count(self.shard, owed as u64, next);
+        self.shared.core().engine.count(self.shard, owed as u64, first_at.unwrap_or(0), next);
         if let Some(stream) = &mut self.ahead {
             stream.next = next;
         }
@@ -169,17 +173,14 @@ impl Reader {
     }
 
     fn trimmed(&self, first: Lsn) {
-        let lost = self.shared.core().engine.trimmed(self.shard, first);
+        let (lost, unseen) = self.shared.core().engine.trimmed(self.shard, first);
         let endpoint = &self.shared.settings.load().endpoint;
         tracing::error!(
-            app = endpoint.app.0, endpoint = endpoint.id.0, shard = self.shard, %first, records = lost,
-            "retention dropped records before this endpoint got them; what was owed of them is expired"
+            app = endpoint.app.0, endpoint = endpoint.id.0, shard = self.shard, %first, records = lost, unseen,
+            "retention dropped records before this endpoint got them; what was owed of them is expired, and of those that \
+             nobody had looked at (unseen) it is not known"
         );
     }
-}
-
-fn times(records: &[Record]) -> impl Iterator<Item = (Lsn, u64)> + Clone {
-    records.iter().map(|record| (record.lsn, record.at_ms))
 }
 
 fn has_siblings(own: &Endpoint, endpoints: &[Arc<Endpoint>]) -> bool {

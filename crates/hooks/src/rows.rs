@@ -35,9 +35,13 @@ pub struct CursorRow {
     /// The record the endpoint began with.
     #[prost(uint64, tag = "9")]
     pub begun: u64,
-    /// Switches that hold since this time (Unix milliseconds) or earlier are known.
-    #[prost(uint64, tag = "10")]
-    pub switched_at: u64,
+    // Tag 10 was a time.
+    /// Records that were dropped before they were counted.
+    #[prost(uint64, tag = "11")]
+    pub lost_records: u64,
+    /// When the oldest event happened that is counted and not settled; 0: there is none.
+    #[prost(uint64, tag = "12")]
+    pub pending_at: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -50,7 +54,7 @@ pub struct SwitchesRow {
     pub commands: Vec<String>,
     #[prost(string, tag = "4")]
     pub room_prefix: String,
-    /// Not 0: from the first record at or after `from` that was decided at or after this time.
+    /// Written as 0. Older releases also kept changes that were still to come, by time.
     #[prost(uint64, tag = "5")]
     pub since: u64,
 }
@@ -96,6 +100,9 @@ pub struct LaneRow {
     /// Unsettled events from there up to the cursor.
     #[prost(uint64, tag = "3")]
     pub owed: u64,
+    /// When the oldest of them happened; 0: not known.
+    #[prost(uint64, tag = "4")]
+    pub at: u64,
 }
 
 /// A row that cannot be read.
@@ -227,6 +234,26 @@ mod tests {
         assert_eq!(CursorRow::from_bytes(&[9, 1]), Err(RowError::Version(9)));
         assert_eq!(ExceptionRow::from_bytes(&[]), Err(RowError::Empty));
         assert!(matches!(ExceptionRow::from_bytes(&[1, 255]), Err(RowError::Damaged(_))));
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex");
+        (0..hex.len()).step_by(2).map(byte).collect()
+    }
+
+    #[test]
+    fn rows_of_releases_that_told_times_read_as_what_is_known_for_sure() {
+        // A cursor at 7 that has counted to 12, with a change that waited for its time.
+        let old = "010807100c180920042801300238014220080310011a1a47726f75702e43616c6c6261636b416674657253656e644d7367\
+                   4229080c10011a1c4c6976652e43616c6c6261636b4166746572437265617465526f6f6d28f4d395ffbc31480350f4d395ffbc31";
+        let row = CursorRow::from_bytes(&bytes(old)).expect("a row");
+        assert_eq!((row.next, row.counted, row.begun), (7, 12, 3));
+        assert_eq!((row.acknowledged, row.delivered, row.parked, row.expired, row.skipped), (9, 4, 1, 2, 1));
+        assert_eq!((row.lost_records, row.pending_at), (0, 0), "not known then");
+        let switches: Vec<_> = row.switches.iter().map(|row| (row.from, row.since)).collect();
+        assert_eq!(switches, [(3, 0), (12, 1_700_000_000_500)]);
+        let lanes = LanesRow::from_bytes(&bytes("010a070a017210051802")).expect("a row");
+        assert_eq!(lanes.lanes, [LaneRow { room: Bytes::from_static(b"r"), next: 5, owed: 2, at: 0 }]);
     }
 
     #[test]

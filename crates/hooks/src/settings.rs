@@ -9,7 +9,7 @@ use roomhook_protocol::{
     standard_webhooks::{Secret, sign_all},
     webhook::{Platform, Query, Style, callback_url},
 };
-use roomhook_room::{self as room, Endpoint, Origin};
+use roomhook_room::{self as room, Endpoint, Origin, Positions};
 use url::{Position, Url};
 
 use crate::{
@@ -25,8 +25,8 @@ use crate::{
 pub struct Settings {
     pub endpoint: Arc<Endpoint>,
     pub switches: Arc<Switches>,
-    /// What was switched on since which time, as [`Switches::timeline`] tells it.
-    pub timeline: Vec<(u64, Arc<Switches>)>,
+    /// What was switched on from which records on, as [`Switches::timeline`] tells it.
+    pub timeline: Vec<(Positions, Arc<Switches>)>,
     pub policy: Policy,
     pub style: Style,
     /// Where to, or why nothing can be sent.

@@ -5,7 +5,6 @@ use roomhook_room::{Endpoint, Start};
 
 use crate::{
     engine::ShardStart,
-    plan::Switches,
     rows::{CursorRow, ExceptionRow, LanesRow, Names, RowError},
     shared::World,
 };
@@ -55,11 +54,8 @@ pub(crate) async fn shard_start(
         }
     }
     let next = first_owed(world.log.as_ref(), log, endpoint).await?;
-    let timeline = Switches::timeline(endpoint);
-    let switched_at = timeline.last().map_or(0, |(since, _)| *since);
-    let switches = timeline.iter().map(|(since, switches)| switches.to_row(next, *since)).collect();
-    let cursor =
-        CursorRow { next: next.0, counted: next.0, begun: next.0, switches, switched_at, ..CursorRow::default() };
+    // What was switched on at which records is in the directory, as long as none is counted.
+    let cursor = CursorRow { next: next.0, counted: next.0, begun: next.0, ..CursorRow::default() };
     world.rows.put(log, vec![Row { key: names.cursor(), value: Some(cursor.to_bytes()) }]).await?;
     Ok(ShardStart { cursor, ..ShardStart::default() })
 }
@@ -68,9 +64,13 @@ async fn first_owed(log: &dyn LogRead, id: LogId, endpoint: &Endpoint) -> Result
     match endpoint.start {
         Start::Oldest => Ok(log.bounds(id).await?.first),
         Start::Time(at) => first_at(log, id, at).await,
-        // Without a time of creation there is nothing better than the end of the log as it is now.
-        Start::Tail if endpoint.created_at.0 == 0 => Ok(log.bounds(id).await?.next),
-        Start::Tail => first_at(log, id, endpoint.created_at.0).await,
+        Start::Tail => match endpoint.begins.of(id.0) {
+            Some(begins) => Ok(Lsn(begins)),
+            // Created by a release that told times, and not begun since.
+            None if endpoint.created_at.0 > 0 => first_at(log, id, endpoint.created_at.0).await,
+            // There is nothing better than the end of the log as it is now.
+            None => Ok(log.bounds(id).await?.next),
+        },
     }
 }
 

@@ -126,11 +126,14 @@ impl Collector for Webhooks {
             })
             .collect();
         type Read = fn(&Summary) -> u64;
-        let counters: [(&str, &str, Read); 4] = [
+        let counters: [(&str, &str, Read); 5] = [
             ("webhook_acknowledged", "Events owed when they were appended", |s| s.totals.acknowledged),
             ("webhook_delivered", "Events that an endpoint acknowledged", |s| s.totals.delivered),
             ("webhook_expired", "Events given up: cut off by retention, or skipped", |s| s.totals.expired),
             ("webhook_skipped", "Of the expired: skipped by policy or by a person", |s| s.totals.skipped),
+            ("webhook_lost_records", "Records dropped by retention before it was known what was owed of them", |s| {
+                s.totals.lost_records
+            }),
         ];
         for (name, help, read) in counters {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    endpoint::{Endpoint, EndpointId},
+    endpoint::{Endpoint, EndpointId, Positions},
     ids::{AppId, UnixMillis, UserId},
 };
 
@@ -42,8 +42,8 @@ pub enum Command {
         app: AppId,
         accounts: Vec<ImportAccount>,
     },
-    /// Creates or replaces. `generation`, `created_at` and `past` are the directory's to choose; what the caller put
-    /// there is ignored.
+    /// Creates or replaces. `generation`, `created_at`, `begins` and `past` are the directory's to choose, and
+    /// `start` holds from the creation on; what the caller put there is ignored.
     PutEndpoint(Box<Endpoint>),
     DeleteEndpoint {
         app: AppId,
@@ -125,24 +125,27 @@ impl State {
     }
 }
 
-/// What changes when `command` meets `state` at `now`. No events: nothing changes (or there was nothing to delete).
+/// What changes when `command` meets `state` at `now`, with the shards' logs ending at `ends`. No events: nothing changes
+/// (or there was nothing to delete).
 #[must_use]
-pub fn decide(state: &State, command: Command, now: UnixMillis) -> Vec<Event> {
+pub fn decide(state: &State, command: Command, now: UnixMillis, ends: &Positions) -> Vec<Event> {
     match command {
         Command::Import { app, accounts } => decide_import(state, app, accounts),
         Command::PutEndpoint(mut endpoint) => {
             let key = (endpoint.app, endpoint.id.clone());
             let present = state.endpoints.get(&key);
-            (endpoint.generation, endpoint.created_at) = match present {
-                None => (1, now),
-                Some(Slot::Present(present)) => (present.generation, present.created_at),
-                Some(Slot::Deleted { generation }) => (generation + 1, now),
+            (endpoint.generation, endpoint.created_at, endpoint.begins) = match present {
+                None => (1, now, ends.clone()),
+                Some(Slot::Present(present)) => (present.generation, present.created_at, present.begins.clone()),
+                Some(Slot::Deleted { generation }) => (generation + 1, now, ends.clone()),
             };
-            // From the next millisecond on, which no message that was answered by now can have been sent in.
-            endpoint.past = match present {
-                Some(Slot::Present(present)) => present.past_until(&endpoint, UnixMillis(now.0.saturating_add(1))),
-                _ => Vec::new(),
-            };
+            if let Some(Slot::Present(present)) = present {
+                // Where it began is a fact, which nobody can change later.
+                endpoint.start = present.start;
+                endpoint.past = present.past_until(&endpoint, ends);
+            } else {
+                endpoint.past = Vec::new();
+            }
             match present {
                 Some(Slot::Present(present)) if **present == *endpoint => Vec::new(),
                 _ => vec![Event::EndpointSaved(Arc::new(*endpoint))],

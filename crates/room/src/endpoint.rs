@@ -49,10 +49,12 @@ pub struct Endpoint {
     pub start: Start,
     /// Raised by each creation under the same id, so that cursors of a deleted namesake are not reused.
     pub generation: u64,
-    /// When this generation was created. The directory sets it while creating; doors leave it at zero. [`Start::Tail`]
-    /// means from this time on, so that a message sent right after the creation was answered is owed however late the
-    /// webhooks hear of the new endpoint.
+    /// When this generation was created, for people. The directory sets it while creating; doors leave it at zero.
     pub created_at: UnixMillis,
+    /// Where the shards' logs ended when this generation was created, also by the directory. [`Start::Tail`] means from
+    /// here on: whatever is sent after the creation was answered is owed however late the webhooks hear of the new
+    /// endpoint, and whatever the clock does.
+    pub begins: Positions,
     /// What was switched on before, oldest first, at most [`Endpoint::PAST_MAX`]. The directory keeps it: a message is
     /// owed by what was switched on when it was sent, however late the webhooks hear of a change.
     pub past: Vec<PastSwitches>,
@@ -61,13 +63,31 @@ pub struct Endpoint {
 /// The part of an endpoint that decides what it is owed, as it was until a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PastSwitches {
-    /// It held for what was sent before this time. No message is both answered before the change was asked for and sent
-    /// at or after it, nor the other way round: the directory answers a change only when this time has come.
-    pub until: UnixMillis,
+    /// It held for the records before these: where the logs ended at some moment between the question for the change and
+    /// its answer. So what was acknowledged before the question lies before, and what is sent after the answer does not.
+    pub until: Positions,
     /// Without a URL nothing was owed.
     pub has_url: bool,
     pub commands: Vec<String>,
     pub room_prefix: String,
+}
+
+/// A place in the log of each shard: the number of the record that comes next there. Positions are compared, clocks are
+/// not: a clock may step between two changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Positions(pub Vec<u64>);
+
+impl Positions {
+    /// `None` where nobody knows: for shards that there are not, and for endpoints saved by releases that told times.
+    #[must_use]
+    pub fn of(&self, shard: u16) -> Option<u64> {
+        self.0.get(usize::from(shard)).copied()
+    }
+
+    /// Whether no record lies between these and `later`.
+    fn reach(&self, later: &Self) -> bool {
+        self.0.len() == later.0.len() && self.0.iter().zip(&later.0).all(|(from, to)| from >= to)
+    }
 }
 
 /// Tencent's callback token.
@@ -116,20 +136,28 @@ pub enum Start {
 }
 
 impl Endpoint {
-    /// Changes of the switches that are remembered. What was sent before them is long judged, unless so many come while
-    /// the webhooks are looking away.
-    pub const PAST_MAX: usize = 8;
+    /// Changes of the switches that are remembered, not counting those between which nobody said anything. What was sent
+    /// before them is long judged, unless so many come while the webhooks are looking away.
+    pub const PAST_MAX: usize = 64;
 
-    /// The past of an endpoint that replaces this one from `at` on.
+    /// The past of an endpoint that replaces this one from where the logs end now.
     #[must_use]
-    pub fn past_until(&self, next: &Self, at: UnixMillis) -> Vec<PastSwitches> {
+    pub fn past_until(&self, next: &Self, ends: &Positions) -> Vec<PastSwitches> {
         let mut past = self.past.clone();
         let has_url = !self.url.is_empty();
         let same =
             has_url != next.url.is_empty() && self.commands == next.commands && self.room_prefix == next.room_prefix;
         if !same {
             let (commands, room_prefix) = (self.commands.clone(), self.room_prefix.clone());
-            past.push(PastSwitches { until: at, has_url, commands, room_prefix });
+            let begins = match past.last() {
+                Some(before) => Some(&before.until),
+                // One that starts further back held for what was before its creation, too (simulator, seed 51).
+                None => Some(&self.begins).filter(|_| self.start == Start::Tail),
+            };
+            // What held for no record at all was as if it had never been.
+            if begins.is_none_or(|begins| !begins.reach(ends)) {
+                past.push(PastSwitches { until: ends.clone(), has_url, commands, room_prefix });
+            }
             past.drain(..past.len().saturating_sub(Self::PAST_MAX));
         }
         past
@@ -161,6 +189,7 @@ impl Endpoint {
             start: Start::default(),
             generation: 0,
             created_at: UnixMillis(0),
+            begins: Positions::default(),
             past: Vec::new(),
         }
     }

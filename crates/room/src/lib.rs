@@ -29,7 +29,7 @@ pub use codec::{
 pub use command::{Command, CreateRoom, Facts, Outcome, Receipt, Reject, RoomInfo, Sent, Statistic};
 pub use decide::{Foreseen, decide, foresee};
 pub use dedup::{DEDUP_ENTRIES_MAX, DEDUP_WINDOW_MS};
-pub use endpoint::{Endpoint, EndpointId, GateFailure, Order, PastSwitches, RetryProfile, Start, Token};
+pub use endpoint::{Endpoint, EndpointId, GateFailure, Order, PastSwitches, Positions, RetryProfile, Start, Token};
 pub use event::Event;
 pub use ids::{
     AppId, IdError, Incarnation, MsgSeq, ROOM_ID_BYTES_MAX, RoomId, RoomKey, USER_ID_BYTES_MAX, UnixMillis, UserId,

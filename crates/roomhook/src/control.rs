@@ -208,6 +208,7 @@ fn state(status: Status) -> EndpointState {
         parked: totals.parked,
         expired: totals.expired,
         skipped: totals.skipped,
+        lost_records: totals.lost_records,
         set_aside: summary.set_aside as u64,
         in_flight: summary.in_flight as u64,
         lag_seconds: lag_ms as f64 / 1_000.0,

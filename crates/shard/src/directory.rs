@@ -102,12 +102,12 @@ impl Directory {
         Turn { directory: self.clone(), held: Arc::clone(&self.turns).lock_owned().await }
     }
 
-    /// Creates or replaces an endpoint. `generation`, `created_at` and `past` are set by the directory.
+    /// Creates or replaces an endpoint. `generation`, `created_at`, `begins` and `past` are set by the directory.
     /// When it returns, every message that is sent from then on is owed by it, and none that was answered before the
-    /// call is.
+    /// call is, whatever the clock does and whenever the process dies.
     ///
     /// # Errors
-    /// As [`Directory::import`].
+    /// As [`Directory::import`]; also [`ExecuteError::Unavailable`] when a shard's log cannot be asked where it ends.
     pub async fn put_endpoint(&self, endpoint: Endpoint) -> Result<(), ExecuteError> {
         self.turn().await.put(endpoint).await
     }

@@ -34,6 +34,8 @@ const RECOVERY_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(crate) struct Deps {
     pub(crate) reader: Reader,
+    /// How many logs of rooms there are.
+    pub(crate) shards: u16,
     pub(crate) config: Arc<Config>,
     pub(crate) clock: Clock,
     pub(crate) metrics: ShardMetrics,

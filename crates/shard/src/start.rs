@@ -54,6 +54,7 @@ pub async fn start(
     let (config, metrics) = (Arc::new(config), Metrics::register(metrics));
     let deps = |log_id: LogId| Deps {
         reader: Reader { store: Arc::clone(&log), log: log_id },
+        shards,
         config: Arc::clone(&config),
         clock: Arc::clone(&clock),
         metrics: metrics.of(log_id),

@@ -239,7 +239,7 @@ fn check_in_log(world: &World, id: DeliveryId, request: &Request) -> Option<Room
 fn check_owed(world: &World, endpoint: usize, id: DeliveryId) {
     let ledger = world.ledger.lock();
     let (Some(known), Some((entry, event))) = (ledger.endpoints.get(endpoint), ledger.entry(id)) else { return };
-    let owes = ledger.owes(known, entry, event);
+    let owes = ledger.owes(known, LogId(id.shard), entry, event);
     let excused = ledger.is_ambiguous(known);
     world.check("owed-paid", owes.may || excused, || {
         format!("endpoint {endpoint} got {}/{} unasked", id.shard, id.pos.lsn)
@@ -296,7 +296,7 @@ fn check_order(world: &World, key: (usize, DeliveryId), room: &RoomKey) {
             let before = (endpoint, DeliveryId { shard: log.0, pos: EventPos { lsn: entry.record.lsn, index } });
             let seen = auditor.deliveries.get(&before).copied().unwrap_or_default();
             let settled = seen.acknowledged || auditor.aside.contains(&before) || (gives_up && seen.failed);
-            if !settled && ledger.owes(known, entry, event).must {
+            if !settled && ledger.owes(known, *log, entry, event).must {
                 let (now, earlier) = (id.pos.lsn, entry.record.lsn);
                 let what =
                     format!("endpoint {endpoint} room {room}: {now} arrives, {earlier} is not settled ({seen:?})");

@@ -21,10 +21,6 @@ use crate::{
     world::World,
 };
 
-/// If the clock steps, times of shards and directory cannot be compared: changes within this much time in which the server
-/// was up may then count for what was sent before them.
-const JUDGED_WITHIN_MS: u64 = 60_000;
-
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) record: Record,
@@ -61,12 +57,17 @@ pub(crate) struct EndpointTruth {
 #[derive(Debug)]
 pub(crate) struct Version {
     pub(crate) endpoint: Arc<Endpoint>,
-    stamp: u64,
     pub(crate) at_ms: u64,
-    /// When it was decided, by the server's clock.
-    since: u64,
     /// When somebody was told: what comes after is judged by it.
     told: Option<u64>,
+}
+
+impl Version {
+    /// The first record of a log that its switches can hold for.
+    fn holds_from(&self, log: u16) -> Lsn {
+        let from = self.endpoint.past.last().map_or(&self.endpoint.begins, |past| &past.until);
+        Lsn(from.of(log).unwrap_or(0))
+    }
 }
 
 /// Whether an event is owed.
@@ -86,10 +87,9 @@ pub(crate) struct Ledger {
     /// Messages whose senders were told that nothing was written.
     refused: BTreeSet<u32>,
     stamp: u64,
-    /// When the server was up, in virtual time; the last one may be open.
-    lives: Vec<(u64, u64)>,
-    /// The newest power loss: what was judged before it may have to be judged again, by the switches of then.
-    rows_lost_at: u64,
+    /// Lives of the server so far.
+    lives: usize,
+    /// Times of different logs cannot be compared.
     clock_steps: bool,
 }
 
@@ -103,8 +103,7 @@ impl Ledger {
             endpoints: Vec::new(),
             refused: BTreeSet::new(),
             stamp: 0,
-            lives: Vec::new(),
-            rows_lost_at: 0,
+            lives: 0,
             clock_steps,
         }
     }
@@ -138,9 +137,7 @@ impl Ledger {
         if !record.key.0.is_empty() {
             if log == LogId::DIRECTORY {
                 match decode_directory_record(&record.payload) {
-                    Ok(changes) => {
-                        changes.iter().for_each(|change| self.learn_endpoint(change, stamp, at_ms, record.at_ms))
-                    }
+                    Ok(changes) => changes.iter().for_each(|change| self.learn_endpoint(change, at_ms)),
                     Err(error) => world.violate("acked-in-log", format!("directory {lsn}: {error}")),
                 }
             } else {
@@ -195,10 +192,10 @@ impl Ledger {
         }
     }
 
-    fn learn_endpoint(&mut self, change: &directory::Event, stamp: u64, at_ms: u64, since: u64) {
+    fn learn_endpoint(&mut self, change: &directory::Event, at_ms: u64) {
         match change {
             directory::Event::EndpointSaved(endpoint) => {
-                let version = Version { endpoint: Arc::clone(endpoint), stamp, at_ms, since, told: None };
+                let version = Version { endpoint: Arc::clone(endpoint), at_ms, told: None };
                 let name = EndpointName { app: endpoint.app, id: endpoint.id.clone() };
                 match self.endpoints.iter_mut().find(|known| !known.deleted && known.name == name) {
                     Some(known) => known.versions.push(version),
@@ -221,20 +218,14 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn life_begins(&mut self, now_ms: u64) {
+    pub(crate) fn life_begins(&mut self) {
         self.told();
-        self.lives.push((now_ms, u64::MAX));
+        self.lives += 1;
     }
 
     /// Lives of the server so far.
     pub(crate) fn lives(&self) -> usize {
-        self.lives.len()
-    }
-
-    pub(crate) fn life_ends(&mut self, now_ms: u64) {
-        if let Some(life) = self.lives.last_mut().filter(|life| life.1 == u64::MAX) {
-            life.1 = now_ms;
-        }
+        self.lives
     }
 
     /// A sender was told that this attempt was not written. False if it was.
@@ -258,10 +249,6 @@ impl Ledger {
                 entry.record.lsn
             })
             .collect()
-    }
-
-    pub(crate) fn rows_lost(&mut self, now_ms: u64) {
-        self.rows_lost_at = now_ms;
     }
 
     // === answering ===
@@ -322,7 +309,7 @@ impl Ledger {
 
     /// Whether `event` of `entry` is owed to an endpoint.
     #[must_use]
-    pub(crate) fn owes(&self, known: &EndpointTruth, entry: &Entry, event: &Event) -> Owes {
+    pub(crate) fn owes(&self, known: &EndpointTruth, log: LogId, entry: &Entry, event: &Event) -> Owes {
         const NOT: Owes = Owes { must: false, may: false };
         let (Some(room), Some(first)) = (RoomKey::from_bytes(&entry.record.key.0), known.versions.first()) else {
             return NOT;
@@ -331,49 +318,23 @@ impl Ledger {
             return NOT;
         }
         let newest = |is: &dyn Fn(&Version) -> bool| known.versions.iter().rposition(is).unwrap_or(0);
-        let told = known.versions.iter().rposition(|version| version.told.is_some_and(|told| told <= entry.stamp));
-        let sent_at = event.at().0;
-        // What is decided in one millisecond has no order between logs.
-        let mut oldest = newest(&|version| version.since < sent_at).min(told.unwrap_or(0));
-        let mut last = newest(&|version| version.since <= sent_at).max(newest(&|version| version.stamp <= entry.stamp));
-        if self.clock_steps {
-            // One made anew when the clock was set back may begin long before its creation.
-            let reborn = self.endpoints.iter().filter(|other| other.name == known.name).count() > 1;
-            let judged_by = if reborn { u64::MAX } else { self.judged_by(entry.at_ms) };
-            let judged_by = if entry.at_ms <= self.rows_lost_at { u64::MAX } else { judged_by };
-            (oldest, last) = (0, last.max(newest(&|version| version.at_ms <= judged_by)));
-        }
+        // What is appended after somebody was told of a change is judged by it; what was appended while it was being made
+        // may be judged by it if it lies behind where it holds from, and nothing else is.
+        let (log, lsn) = (log.0, entry.record.lsn);
+        let oldest = newest(&|version| version.told.is_some_and(|told| told <= entry.stamp));
+        let last = newest(&|version| version.holds_from(log) <= lsn);
         let from_start = match first.endpoint.start {
-            Start::Oldest if known.versions.iter().all(|version| version.endpoint.start == Start::Oldest) => {
-                Owes { must: true, may: true }
+            Start::Oldest => Owes { must: true, may: true },
+            Start::Tail => {
+                let begun = first.endpoint.begins.of(log).is_some_and(|begins| Lsn(begins) <= lsn);
+                Owes { must: begun, may: begun }
             }
-            // What was appended around the creation may be taken for later than it, by the clock.
-            // Whoever changes it while it is being created may come first; what was decided before may become durable after.
-            _ => {
-                let after = entry.stamp > first.stamp && event.at() >= first.endpoint.created_at;
-                Owes { must: told.is_some() && after, may: true }
-            }
+            Start::Time(at) => Owes { must: false, may: event.at().0 >= at || known.versions.len() > 1 },
         };
         let judges = known.versions.get(oldest..=last.max(oldest)).unwrap_or_default();
         let must = judges.iter().all(|version| owed(&version.endpoint, &room, event));
         let may = judges.iter().any(|version| owed(&version.endpoint, &room, event));
         Owes { must: from_start.must && must, may: from_start.may && may }
-    }
-
-    /// When the server had been up for long enough after `at`.
-    fn judged_by(&self, at: u64) -> u64 {
-        let mut left = JUDGED_WITHIN_MS;
-        for &(begun, ended) in &self.lives {
-            let up_from = begun.max(at);
-            if ended <= up_from {
-                continue;
-            }
-            if ended - up_from >= left {
-                return up_from + left;
-            }
-            left -= ended - up_from;
-        }
-        u64::MAX
     }
 
     /// Everything that `known` is owed (or may be), in order of the logs.
@@ -384,7 +345,7 @@ impl Ledger {
         let shards = self.logs.iter().filter(|(log, _)| **log != LogId::DIRECTORY);
         shards.flat_map(|(log, entries)| entries.iter().map(move |entry| (log, entry))).flat_map(move |(log, entry)| {
             (0..).zip(&entry.events).filter_map(move |(index, event)| {
-                let owes = self.owes(known, entry, event);
+                let owes = self.owes(known, *log, entry, event);
                 let pos = roomhook_hooks::engine::EventPos { lsn: entry.record.lsn, index };
                 owes.may.then_some((DeliveryId { shard: log.0, pos }, entry, owes))
             })

@@ -74,12 +74,10 @@ pub(crate) fn live(world: &Arc<World>, people: &mut People, log: MemoryLog, phas
     // All that still runs ends where it waits.
     drop(runtime);
     world.auditor.lock().handle = None;
-    world.ledger.lock().life_ends(world.time.last_ms());
     let power_loss = world.act_dice.chance(world.scenario.power_loss);
     if power_loss {
         world.count("end: power loss");
         world.count_many("rows: lost with the power", u64::from(world.retention.lock().power_fails()));
-        world.ledger.lock().rows_lost(world.time.last_ms());
     }
     world.note(|| format!("a life ends, power loss: {power_loss}"));
     Ok(if power_loss { left.power_loss() } else { left.restart() })
@@ -131,7 +129,7 @@ async fn inside(world: &Arc<World>, people: &mut People, log: MemoryLog, phase: 
     let store = Store::new(log, Arc::clone(world));
     let Some((shards, hooks, publisher)) = start(world, Arc::new(store.clone())).await else { return };
     world.starting.store(false, Relaxed);
-    world.ledger.lock().life_begins(world.time.now_ms());
+    world.ledger.lock().life_begins();
     world.auditor.lock().handle = Some(hooks.handle.clone());
     let doors = Doors {
         router: shards.router.clone(),

@@ -187,10 +187,13 @@ fn window_of(start: &ShardStart) -> Window {
         parked: row.parked,
         expired: row.expired,
         skipped: row.skipped,
+        lost_records: row.lost_records,
     };
-    let switches = SwitchLog::from_rows(&row.switches, row.switched_at);
+    let switches = SwitchLog::from_rows(&row.switches);
     let set_aside = start.set_aside.len() as u64;
-    Window::new(Lsn(row.begun), Lsn(row.next), Lsn(row.counted), totals, set_aside, switches)
+    let mut window = Window::new(Lsn(row.begun), Lsn(row.next), Lsn(row.counted), totals, set_aside, switches);
+    window.unloaded_at = row.pending_at;
+    window
 }
 
 fn cursor_row(window: &Window) -> CursorRow {
@@ -203,9 +206,10 @@ fn cursor_row(window: &Window) -> CursorRow {
         parked: totals.parked,
         expired: totals.expired,
         skipped: totals.skipped,
+        lost_records: totals.lost_records,
+        pending_at: window.oldest_at().unwrap_or(0),
         begun: window.begun.0,
         switches: window.switches.to_rows(),
-        switched_at: window.switches.switched_at(),
     }
 }
 

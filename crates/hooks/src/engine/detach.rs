@@ -82,7 +82,7 @@ impl Engine {
             let Some(slot) = window.take_apart(ordinal) else { continue };
             window.apart.add(&slot);
             window.lanes.push(Some(ordinal), slot);
-            window.lanes.marked(room, false);
+            window.lanes.marked(room, None);
         }
         if let Some(room) = self.rooms.get(room) {
             room.apart = true;
@@ -185,7 +185,7 @@ impl Engine {
                 next = record.first().map_or(next, |owed| owed.pos.lsn);
                 break;
             }
-            lane.unloaded = lane.unloaded.saturating_sub(record.len() as u64);
+            record.iter().for_each(|owed| lane.loaded(owed.at));
             loaded += record.len() as u64;
             record.iter().for_each(|owed| self.take_into_lane(shard, index, owed));
         }
@@ -241,7 +241,7 @@ impl Engine {
             if let Some(room) = self.rooms.get(index) {
                 room.apart = true;
             }
-            window.lanes.insert(index, Lane::restored(Lsn(lane.next), lane.owed));
+            window.lanes.insert(index, Lane::restored(Lsn(lane.next), lane.owed, lane.at));
             // The main path does not meet these.
             window.unloaded = window.unloaded.saturating_sub(lane.owed);
         }
@@ -266,6 +266,7 @@ impl Engine {
             room: self.rooms.get(index).map(|room| room.key.clone()).unwrap_or_default(),
             next: window.lanes.cursor(lane).0,
             owed: owed_behind_cursor(window, index, lane),
+            at: window.lanes.oldest_of(lane).unwrap_or(0),
         });
         LanesRow { lanes: lanes.collect() }
     }

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use roomhook_log::Lsn;
+use roomhook_room::Positions;
 
 use super::{
     Engine,
@@ -33,24 +34,17 @@ impl Engine {
         Wakes { ready: self.ready_len(), space: None, keeper: true }
     }
 
-    /// Takes over what was switched on since which time ([`Switches::timeline`]): for records that were not counted yet.
-    pub fn switch(&mut self, timeline: &[(u64, Arc<Switches>)]) {
-        for (window, dirty) in self.windows.iter_mut().zip(&mut self.dirty) {
-            if window.switches.follow(timeline, window.counted) {
+    /// Takes over what was switched on from which records on ([`Switches::timeline`]): for those not counted yet.
+    pub fn switch(&mut self, timeline: &[(Positions, Arc<Switches>)]) {
+        for ((shard, window), dirty) in (0..).zip(&mut self.windows).zip(&mut self.dirty) {
+            if window.switches.follow(timeline, shard, window.counted) {
                 *dirty = Dirty::Settled;
             }
         }
     }
 
-    /// What was switched on at these records of a shard, which were read in this order.
-    pub fn switches(&mut self, shard: u16, records: impl Iterator<Item = (Lsn, u64)> + Clone) -> History {
-        let Some(window) = self.windows.get_mut(usize::from(shard)) else { return History::default() };
-        window.switches.reach(records);
-        window.switches.history()
-    }
-
-    /// What was switched on at the records that were read.
-    pub fn switches_so_far(&self, shard: u16) -> History {
+    /// What was switched on at the records of a shard that may still be read.
+    pub fn switches(&self, shard: u16) -> History {
         self.windows.get(usize::from(shard)).map(|window| window.switches.history()).unwrap_or_default()
     }
 
@@ -138,11 +132,15 @@ impl Engine {
         fits
     }
 
-    /// The records up to `next` (exclusive) were read ahead for the numbers alone: `owed` more events are owed.
-    pub fn count(&mut self, shard: u16, owed: u64, next: Lsn) {
+    /// The records up to `next` (exclusive) were read ahead for the numbers alone: `owed` more events are owed, the first
+    /// of which happened at `at`.
+    pub fn count(&mut self, shard: u16, owed: u64, at: u64, next: Lsn) {
         let Some(window) = self.windows.get_mut(usize::from(shard)) else { return };
         if next > window.counted {
             window.counted = next;
+            if window.unloaded == 0 {
+                window.unloaded_at = at;
+            }
             window.unloaded += owed;
             window.live.acknowledged += owed;
             window.at_cursor.acknowledged += owed;
@@ -151,17 +149,22 @@ impl Engine {
     }
 
     /// Retention dropped the records before `first` while they were still to be loaded. What of them was owed is
-    /// counted as expired as soon as the reader has caught up with its own count. Returns how many records were lost.
-    pub fn trimmed(&mut self, shard: u16, first: Lsn) -> u64 {
-        let Some(window) = self.windows.get_mut(usize::from(shard)) else { return 0 };
+    /// counted as expired as soon as the reader has caught up with its own count. Records that were not even counted are
+    /// a number of their own, because nobody can tell what was owed of them. Returns how many records were lost, and how
+    /// many of them unseen.
+    pub fn trimmed(&mut self, shard: u16, first: Lsn) -> (u64, u64) {
+        let Some(window) = self.windows.get_mut(usize::from(shard)) else { return (0, 0) };
         let lost = first.0.saturating_sub(window.next_load.0);
+        let unseen = first.0.saturating_sub(window.counted.0);
+        window.live.lost_records += unseen;
+        window.at_cursor.lost_records += unseen;
         window.next_load = window.next_load.max(first);
         window.counted = window.counted.max(first);
         if window.next_load == window.counted {
             self.expire_unloaded(shard);
         }
         self.touch(shard, Dirty::Settled);
-        lost
+        (lost, unseen)
     }
 
     /// All that was counted has been loaded; what is missing was trimmed away.
@@ -186,11 +189,13 @@ impl Engine {
             window.at_cursor.acknowledged += 1;
         } else if settled_to.is_none_or(|settled_to| lsn >= settled_to) {
             window.unloaded = window.unloaded.saturating_sub(1);
+            // What is left lies behind it in the log.
+            window.unloaded_at = window.unloaded_at.max(slot.at);
         }
         match settled_to {
             Some(settled_to) => {
                 window.push_marker(Slot { content: None, state: State::Apart, ..slot });
-                window.lanes.marked(index, lsn >= settled_to);
+                window.lanes.marked(index, (lsn >= settled_to).then_some(slot.at));
             }
             None => {
                 let ordinal = window.push(slot);

@@ -40,6 +40,8 @@ pub(crate) struct Lane {
     pub(crate) next_load: Lsn,
     /// Events that the main path passed by and that are not in slots.
     pub(crate) unloaded: u64,
+    /// When the oldest of them happened, or somewhat earlier; 0: not known.
+    pub(crate) unloaded_at: u64,
     /// Of it on the main path.
     markers: usize,
     /// Its records before this one were settled before the restart.
@@ -71,15 +73,23 @@ impl Lane {
             bytes: 0,
             next_load,
             unloaded: 0,
+            unloaded_at: 0,
             markers: 0,
             settled_to: Lsn(0),
             need: Size::ONE,
         }
     }
 
-    /// Goes on where a row left it: `owed` events from `next` on are behind the shard's cursor.
-    pub(crate) fn restored(next: Lsn, owed: u64) -> Self {
-        Self { unloaded: owed, settled_to: next, ..Self::new(next) }
+    /// Goes on where a row left it: `owed` events from `next` on are behind the shard's cursor, the oldest of `at`.
+    pub(crate) fn restored(next: Lsn, owed: u64, at: u64) -> Self {
+        Self { unloaded: owed, unloaded_at: at, settled_to: next, ..Self::new(next) }
+    }
+
+    /// One that was not in a slot is in one now.
+    pub(crate) fn loaded(&mut self, at: u64) {
+        self.unloaded = self.unloaded.saturating_sub(1);
+        // What is left lies behind it in the log.
+        self.unloaded_at = self.unloaded_at.max(at);
     }
 
     /// Whether it may have `size` more, as far as its own share goes.
@@ -137,9 +147,15 @@ impl Lanes {
         self.by_room.values().map(|lane| self.cursor(lane))
     }
 
-    /// When the oldest event that is in a slot and not settled happened.
+    /// When the oldest event happened that is not settled, in a slot or not.
     pub(crate) fn oldest_at(&self) -> Option<u64> {
-        self.by_room.values().filter_map(|lane| self.front_at(lane)).min()
+        self.by_room.values().filter_map(|lane| self.oldest_of(lane)).min()
+    }
+
+    /// As [`Lanes::oldest_at`], of one lane.
+    pub(crate) fn oldest_of(&self, lane: &Lane) -> Option<u64> {
+        let unloaded = (lane.unloaded > 0 && lane.unloaded_at > 0).then_some(lane.unloaded_at);
+        self.front_at(lane).or(unloaded)
     }
 
     /// When the oldest event of a lane that is in a slot happened.
@@ -148,11 +164,16 @@ impl Lanes {
         front.map(|slot| slot.at)
     }
 
-    /// The main path passed an event of a room with a lane by, and left a marker.
-    pub(crate) fn marked(&mut self, room: u32, owed: bool) {
-        if let Some(lane) = self.by_room.get_mut(&room) {
-            lane.markers += 1;
-            lane.unloaded += u64::from(owed);
+    /// The main path passed an event of a room with a lane by, and left a marker. `owed_at` says when it happened, if no slot
+    /// has it and it is not settled.
+    pub(crate) fn marked(&mut self, room: u32, owed_at: Option<u64>) {
+        let Some(lane) = self.by_room.get_mut(&room) else { return };
+        lane.markers += 1;
+        if let Some(at) = owed_at {
+            if lane.unloaded == 0 {
+                lane.unloaded_at = at;
+            }
+            lane.unloaded += 1;
         }
     }
 
@@ -213,6 +234,7 @@ impl Lanes {
             let Some(slot) = lane.ordinals.pop_back().and_then(|ordinal| self.slots.remove(&ordinal)) else { return };
             lane.bytes -= slot.bytes();
             lane.unloaded += 1;
+            lane.unloaded_at = slot.at;
             lane.next_load = slot.pos.lsn;
             visit(&slot);
         }

@@ -103,7 +103,7 @@ pub struct Summary {
     pub open: usize,
     pub bytes: usize,
     pub span: usize,
-    /// When the oldest pending event that is loaded happened.
+    /// When the oldest pending event happened.
     pub oldest_pending_at: Option<u64>,
     pub next_probe_at: Option<u64>,
 }

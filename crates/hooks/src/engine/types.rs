@@ -156,6 +156,9 @@ pub struct Totals {
     pub expired: u64,
     /// Of the expired: skipped by policy or by a person.
     pub skipped: u64,
+    /// Beside the other numbers: records that retention dropped before anybody looked at them for this endpoint. Nobody
+    /// can tell how many events it was owed in them.
+    pub lost_records: u64,
 }
 
 impl Totals {
@@ -171,6 +174,7 @@ impl Totals {
         self.parked += other.parked;
         self.expired += other.expired;
         self.skipped += other.skipped;
+        self.lost_records += other.lost_records;
     }
 
     pub(crate) fn settle(&mut self, settlement: Settlement) {

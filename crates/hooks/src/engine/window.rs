@@ -80,6 +80,8 @@ pub(crate) struct Window {
     pub(crate) counted: Lsn,
     /// Deliveries counted but not loaded.
     pub(crate) unloaded: u64,
+    /// When the oldest of them happened, or somewhat earlier.
+    pub(crate) unloaded_at: u64,
     /// Of the slots between cursor and `next_load`.
     pub(crate) main: Load,
     /// Of the slots in lanes.
@@ -106,6 +108,7 @@ impl Window {
             next_load: cursor,
             counted: counted.max(cursor),
             unloaded: totals.pending().saturating_sub(asides),
+            unloaded_at: 0,
             main: Load::default(),
             apart: Load::default(),
             lanes: Lanes::default(),
@@ -309,10 +312,12 @@ impl Window {
         passed
     }
 
-    /// The oldest event that is loaded and not settled.
+    /// When the oldest event happened that is not settled, loaded or only counted.
     pub(crate) fn oldest_at(&self) -> Option<u64> {
         let main = self.slots.iter().find(|slot| slot.is_open()).map(|slot| slot.at);
-        main.into_iter().chain(self.lanes.oldest_at()).min()
+        // Of rows of older releases nothing is known until some are loaded.
+        let unloaded = (self.unloaded > 0 && self.unloaded_at > 0).then_some(self.unloaded_at);
+        main.into_iter().chain(unloaded).chain(self.lanes.oldest_at()).min()
     }
 
     pub(crate) fn span(&self) -> usize {

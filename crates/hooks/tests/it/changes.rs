@@ -1,7 +1,7 @@
 //! Endpoints change while messages flow: each change takes effect at once.
 
 use roomhook_log::{AppendError, Fault, LogId};
-use roomhook_room::{EndpointId, Event, MsgSeq, RoomId, RoomKey, Start, Statistic, Token};
+use roomhook_room::{EndpointId, Event, MsgSeq, RoomId, RoomKey, Start, Statistic, Token, UnixMillis};
 
 use crate::{
     misbehaving::wait_for_status,
@@ -90,11 +90,11 @@ async fn an_endpoint_created_later_owes_only_what_came_after_its_creation() {
     let receiver = Receiver::start().await;
     let mut world = World::new(Vec::new()).await;
     world.say("r", "before").await;
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     let mut created = endpoint(&receiver.url("/"));
-    (created.start, created.created_at) = (Start::Tail, now());
+    (created.start, created.begins) = (Start::Tail, world.ends());
     // Said before the webhooks hear of the endpoint, but after its creation: owed.
-    world.say("r", "after").await;
+    // The clock may have stepped back meanwhile.
+    world.say_at("r", UnixMillis(1), "").await;
     world.configure(vec![created]);
     world.say("r", "later").await;
     let got = receiver.wait_for(2).await;
@@ -116,8 +116,7 @@ async fn a_deleted_endpoint_leaves_nothing_and_its_namesake_begins_anew() {
     }
     receiver.rule(|_| Reply::ok());
     let mut second = first;
-    (second.generation, second.start, second.created_at) = (2, Start::Tail, now());
-    tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    (second.generation, second.start, second.begins) = (2, Start::Tail, world.ends());
     world.configure(vec![second]);
     world.say("r", "delivered").await;
     let got = receiver.wait_until(|got| got.iter().any(|got| got.seq() == 2)).await;

@@ -10,7 +10,7 @@ use roomhook_hooks::{
     rows::{CursorRow, ExceptionRow, LanesRow, Names},
 };
 use roomhook_log::Lsn;
-use roomhook_room::{AppId, EndpointId, Order};
+use roomhook_room::{AppId, EndpointId, Order, Positions};
 
 pub(crate) const SHARDS: u16 = 2;
 
@@ -65,7 +65,7 @@ impl Rig {
             rows.push(BTreeMap::from([(names.cursor(), cursor.to_bytes())]));
         }
         let mut engine = Engine::new(names.clone(), policy.clone(), starts(&names, &rows), 1, 0);
-        engine.switch(&[(0, Arc::new(switches))]);
+        engine.switch(&[(Positions::default(), Arc::new(switches))]);
         let logs = vec![Vec::new(); usize::from(SHARDS)];
         let first = vec![1; usize::from(SHARDS)];
         Self { engine, now: 0, policy, names, logs, first, rows, seqs: BTreeMap::new() }
@@ -128,7 +128,8 @@ impl Rig {
             return true;
         }
         if counted.0 < end {
-            self.engine.count(shard, end - counted.0, Lsn(end));
+            let at = log[counted.0 as usize - 1].at;
+            self.engine.count(shard, end - counted.0, at, Lsn(end));
             return true;
         }
         false
@@ -202,9 +203,14 @@ impl Rig {
 
     /// The process dies and comes back with what the rows say.
     pub(crate) fn crash(&mut self) {
+        self.restart();
+        self.read();
+    }
+
+    /// As [`Rig::crash`], before anything is read.
+    pub(crate) fn restart(&mut self) {
         let starts = starts(&self.names, &self.rows);
         self.engine = Engine::new(self.names.clone(), self.policy.clone(), starts, self.now, self.now);
-        self.read();
     }
 
     pub(crate) fn configure(&mut self, policy: Policy) {

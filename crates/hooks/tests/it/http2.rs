@@ -236,7 +236,9 @@ async fn delivered(world: &World, count: u64) {
 #[tokio::test]
 async fn many_rooms_share_few_connections_and_never_exceed_the_concurrency() {
     let server = Server::start(1_000, 0, |_| Act::Answer).await;
-    let mut world = server.world(|config| config.concurrency = 48.try_into().expect("limit")).await;
+    let settings =
+        |config: &mut Config| (config.concurrency, config.timeout) = (48.try_into().expect("limit"), PATIENT);
+    let mut world = server.world(settings).await;
     say_in_rooms(&mut world, 60, 2).await;
     server.wait_for(48).await;
     assert_eq!(server.connections(), 2, "48 at once, 32 on each connection");

@@ -2,47 +2,91 @@
 
 use std::sync::atomic::Ordering;
 
-use roomhook_room::{Endpoint, Start, UnixMillis};
+use roomhook_room::{Endpoint, Positions, UnixMillis};
 
 use crate::{
-    receiver::{Receiver, Reply},
+    misbehaving::wait_for_status,
+    receiver::{Got, Receiver, Reply},
     world::{World, config, endpoint, now},
 };
 
-/// As the directory does it: the next settings remember what held until `at`.
-fn changed(from: &Endpoint, at: u64, change: impl FnOnce(&mut Endpoint)) -> Endpoint {
+/// As the directory does it: the next settings remember what held until here.
+fn changed(from: &Endpoint, ends: &Positions, change: impl FnOnce(&mut Endpoint)) -> Endpoint {
     let mut next = from.clone();
     change(&mut next);
-    next.past = from.past_until(&next, UnixMillis(at));
+    next.past = from.past_until(&next, ends);
     next
 }
 
-/// 10 before the off-switch, 10 while it was off, 10 after it was on again; the webhooks hear of it all at the end.
-async fn say_around_two_changes(world: &mut World) -> (u64, u64) {
-    let began = now().0 - 1_000_000;
-    for second in 0..30 {
-        world.say_at(["a", "b"][second % 2], UnixMillis(began + second as u64 * 1_000), "").await;
+/// Five in each of two rooms, all in the same millisecond, or each before the one before it: a clock may do that.
+async fn say_ten(world: &mut World, clock: impl Fn(u64) -> u64) -> Positions {
+    for number in 0..10 {
+        world.say_at(["a", "b"][number as usize % 2], UnixMillis(clock(number)), "").await;
     }
-    (began + 10_000, began + 20_000)
+    world.ends()
 }
 
-#[tokio::test]
-async fn two_changes_heard_of_at_once_are_told_apart_by_the_time_of_each_message() {
+fn seqs_of(receiver: &Receiver, room: &str) -> Vec<u64> {
+    let mut seqs: Vec<u64> = receiver.got().iter().filter(|got| got.room() == room).map(Got::seq).collect();
+    seqs.sort_unstable();
+    seqs.dedup();
+    seqs
+}
+
+/// 10 before the off-switch, 10 while it was off, 10 after it was on again; the webhooks hear of it all at the end, after
+/// `has_begun` says whether they had begun before.
+async fn two_changes_while_nobody_looks(clock: impl Fn(u64) -> u64 + Copy, has_begun: bool) {
     let receiver = Receiver::start().await;
     let on = endpoint(&receiver.url("/"));
     let mut world = World::stopped(config(), vec![on.clone()]).await;
-    let (off_at, on_at) = say_around_two_changes(&mut world).await;
-    let off = changed(&on, off_at, |endpoint| endpoint.commands.clear());
-    let on_again = changed(&off, on_at, |endpoint| endpoint.commands = on.commands.clone());
-    world.configure(vec![on_again]);
+    if has_begun {
+        world.start();
+        wait_for_status(world.hooks(), |_| true).await;
+        world.stop().await;
+    }
+    let off = changed(&on, &say_ten(&mut world, clock).await, |endpoint| endpoint.commands.clear());
+    let again = changed(&off, &say_ten(&mut world, clock).await, |endpoint| endpoint.commands = on.commands.clone());
+    say_ten(&mut world, clock).await;
+    world.configure(vec![again]);
     world.start();
     receiver.wait_for(20).await;
     world.say("a", "the end").await;
-    let got = receiver.wait_for(21).await;
-    let mut of_a: Vec<u64> = got.iter().filter(|got| got.room() == "a").map(crate::receiver::Got::seq).collect();
-    of_a.dedup();
-    assert_eq!(of_a, [1, 2, 3, 4, 5, 11, 12, 13, 14, 15, 16]);
+    receiver.wait_for(21).await;
+    assert_eq!(seqs_of(&receiver, "a"), [1, 2, 3, 4, 5, 11, 12, 13, 14, 15, 16]);
     assert_eq!(world.hooks().status()[0].summary.totals.acknowledged, 21);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn two_changes_heard_of_at_once_are_told_apart_by_the_place_of_each_message() {
+    two_changes_while_nobody_looks(|_| 1_700_000_000_000, false).await;
+    two_changes_while_nobody_looks(|number| 1_700_000_000_000 - number * 60_000, false).await;
+}
+
+#[tokio::test]
+async fn a_switch_and_a_crash_before_the_cursor_was_written_owe_what_was_sent_before_the_switch() {
+    two_changes_while_nobody_looks(|_| 1_700_000_000_000, true).await;
+    two_changes_while_nobody_looks(|number| 1_700_000_000_000 - number * 60_000, true).await;
+}
+
+#[tokio::test]
+async fn many_changes_while_nobody_looks_are_all_known() {
+    let receiver = Receiver::start().await;
+    let on = endpoint(&receiver.url("/"));
+    let mut world = World::stopped(config(), vec![on.clone()]).await;
+    let mut now = on.clone();
+    for turn in 0..40 {
+        world.say("a", "x").await;
+        let commands = if turn % 2 == 0 { Vec::new() } else { on.commands.clone() };
+        now = changed(&now, &world.ends(), |endpoint| endpoint.commands = commands);
+    }
+    world.configure(vec![now]);
+    world.start();
+    receiver.wait_for(20).await;
+    let odd: Vec<u64> = (1..=40).filter(|seq| seq % 2 == 1).collect();
+    assert_eq!(seqs_of(&receiver, "a"), odd);
+    wait_for_status(world.hooks(), |status| status.summary.totals.delivered == 20).await;
+    assert_eq!(world.hooks().status()[0].summary.totals.acknowledged, 20);
     world.stop().await;
 }
 
@@ -50,29 +94,24 @@ async fn two_changes_heard_of_at_once_are_told_apart_by_the_time_of_each_message
 async fn nothing_said_before_an_off_switch_is_lost_though_it_is_delivered_after_it() {
     let receiver = Receiver::start().await;
     receiver.rule(|_| Reply::status(503));
-    let mut on = endpoint(&receiver.url("/"));
-    on.start = Start::Oldest;
+    let on = endpoint(&receiver.url("/"));
     let mut config = config();
     (config.limits.open_max, config.limits.span_max) = (2, 2);
     let mut world = World::with(config, vec![on.clone()]).await;
-    let (off_at, _) = say_around_two_changes(&mut world).await;
+    let off_at = say_ten(&mut world, |_| 1_700_000_000_000).await;
     // Nothing was delivered and little was read, when the change comes.
-    world.configure(vec![changed(&on, off_at, |endpoint| endpoint.commands.clear())]);
+    world.configure(vec![changed(&on, &off_at, |endpoint| endpoint.commands.clear())]);
+    say_ten(&mut world, |_| 1_600_000_000_000).await;
     world.stop().await;
     receiver.rule(|_| Reply::ok());
     world.start();
-    receiver.wait_until(|got| got.iter().filter(|got| got.header("roomhook-attempt") == "1").count() >= 10).await;
-    let settled = |world: &World| world.hooks().status().first().map(|status| status.summary.totals);
-    while settled(&world).is_none_or(|totals| totals.pending() > 0) {
-        tokio::task::yield_now().await;
+    let paid = |status: &roomhook_hooks::Status| status.summary.totals.delivered == 10;
+    wait_for_status(world.hooks(), paid).await;
+    for room in ["a", "b"] {
+        assert_eq!(seqs_of(&receiver, room), [1, 2, 3, 4, 5]);
     }
-    // What was judged before the change came was sent after it, so it may count or not; nothing before it may be missing.
-    let mut seqs: Vec<(String, u64)> = receiver.got().iter().map(|got| (got.room().to_owned(), got.seq())).collect();
-    seqs.sort();
-    seqs.dedup();
-    for seq in 1..=5 {
-        assert!(seqs.contains(&("a".into(), seq)) && seqs.contains(&("b".into(), seq)), "{seq} of {seqs:?}");
-    }
+    let totals = world.hooks().status()[0].summary.totals;
+    assert_eq!((totals.acknowledged, totals.pending(), totals.expired), (10, 0, 0));
     world.stop().await;
 }
 

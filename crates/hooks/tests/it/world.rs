@@ -18,8 +18,8 @@ use roomhook_hooks::{
 };
 use roomhook_log::{Claim, Key, LogAppend, LogId, MemoryLog, NewRecord, NodeId, Rows};
 use roomhook_room::{
-    AppId, Draft, Endpoint, EndpointId, Event, Message, MsgId, MsgSeq, Origin, Platform, Priority, RoomId, RoomInfo,
-    RoomKey, Start, UnixMillis, UserId, encode_record,
+    AppId, Draft, Endpoint, EndpointId, Event, Message, MsgId, MsgSeq, Origin, Platform, Positions, Priority, RoomId,
+    RoomInfo, RoomKey, Start, UnixMillis, UserId, encode_record,
 };
 use tokio::sync::watch;
 
@@ -161,6 +161,11 @@ impl World {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).expect("metrics");
         text
+    }
+
+    /// Where the logs end now, as the directory asks when an endpoint is created or changed.
+    pub(crate) fn ends(&self) -> Positions {
+        Positions(self.claims.iter().map(|claim| claim.next.0).collect())
     }
 
     pub(crate) fn configure(&self, endpoints: Vec<Endpoint>) {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{CodecError, encode_versioned, versioned, wire};
 use crate::{
-    endpoint::{Endpoint, EndpointId, GateFailure, Order, PastSwitches, RetryProfile, Start, Token},
+    endpoint::{Endpoint, EndpointId, GateFailure, Order, PastSwitches, Positions, RetryProfile, Start, Token},
     ids::{AppId, UnixMillis},
 };
 
@@ -49,6 +49,7 @@ impl From<&Endpoint> for wire::Endpoint {
             start,
             generation,
             created_at,
+            begins,
             past,
         } = endpoint.clone();
         let (start, start_ms) = match start {
@@ -91,6 +92,7 @@ impl From<&Endpoint> for wire::Endpoint {
             }),
             gate_shadow,
             past: past.into_iter().map(wire::PastSwitches::from).collect(),
+            begins: begins.0,
         }
     }
 }
@@ -98,14 +100,14 @@ impl From<&Endpoint> for wire::Endpoint {
 impl From<PastSwitches> for wire::PastSwitches {
     fn from(past: PastSwitches) -> Self {
         let PastSwitches { until, has_url, commands, room_prefix } = past;
-        Self { until_ms: until.0, has_url, commands, room_prefix }
+        Self { has_url, commands, room_prefix, until: until.0 }
     }
 }
 
 impl From<wire::PastSwitches> for PastSwitches {
     fn from(past: wire::PastSwitches) -> Self {
-        let wire::PastSwitches { until_ms, has_url, commands, room_prefix } = past;
-        Self { until: UnixMillis(until_ms), has_url, commands, room_prefix }
+        let wire::PastSwitches { has_url, commands, room_prefix, until } = past;
+        Self { until: Positions(until), has_url, commands, room_prefix }
     }
 }
 
@@ -161,7 +163,9 @@ impl TryFrom<wire::Endpoint> for Endpoint {
             start,
             generation: endpoint.generation,
             created_at: UnixMillis(endpoint.created_at_ms),
-            past: endpoint.past.into_iter().map(PastSwitches::from).collect(),
+            begins: Positions(endpoint.begins),
+            // Older releases told times: what they left unjudged is judged by the oldest switches that have a place.
+            past: endpoint.past.into_iter().filter(|past| !past.until.is_empty()).map(PastSwitches::from).collect(),
         })
     }
 }

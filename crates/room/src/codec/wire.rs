@@ -240,18 +240,23 @@ pub(super) struct Endpoint {
     pub(super) gate_shadow: Option<bool>,
     #[prost(message, repeated, tag = "24")]
     pub(super) past: Vec<PastSwitches>,
+    /// By shard.
+    #[prost(uint64, repeated, tag = "25")]
+    pub(super) begins: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct PastSwitches {
-    #[prost(uint64, tag = "1")]
-    pub(super) until_ms: u64,
+    // Tag 1 was a time.
     #[prost(bool, tag = "2")]
     pub(super) has_url: bool,
     #[prost(string, repeated, tag = "3")]
     pub(super) commands: Vec<String>,
     #[prost(string, tag = "4")]
     pub(super) room_prefix: String,
+    /// By shard.
+    #[prost(uint64, repeated, tag = "5")]
+    pub(super) until: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]

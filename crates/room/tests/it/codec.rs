@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use roomhook_room::{
     AppId, CodecError, Draft, Endpoint, EndpointId, Event, GateFailure, Incarnation, Message, MsgId, MsgSeq, Order,
-    Origin, PastSwitches, Platform, Priority, RetryProfile, Room, RoomInfo, Start, Statistic, Token, UnixMillis,
-    UserId, decode_directory_record, decode_record, encode_record, encode_record_into,
+    Origin, PastSwitches, Platform, Positions, Priority, RetryProfile, Room, RoomInfo, Start, Statistic, Token,
+    UnixMillis, UserId, decode_directory_record, decode_record, encode_record, encode_record_into,
 };
 
 use crate::world::{draft, info, user};
@@ -180,6 +180,24 @@ fn records_of_version_1_stay_readable() {
 }
 
 #[test]
+fn an_endpoint_of_a_release_that_told_times_is_read_without_them() {
+    // Created at a time, at the tail, and changed half a second later: then, its past had an end in time.
+    let old = "010a66126408819cc99b05120764656661756c741a1a687474703a2f2f3132372e302e302e313a393030302f686f6f6b221a\
+               47726f75702e43616c6c6261636b416674657253656e644d7367a00102a80180d095ffbc31c2010f08f4d395ffbc31100122\
+               046f6c642d";
+    let byte = |at: usize| u8::from_str_radix(&old[at..at + 2], 16).unwrap();
+    let old: Bytes = (0..old.len()).step_by(2).map(byte).collect();
+    let events = decode_directory_record(&old).unwrap();
+    let [roomhook_room::directory::Event::EndpointSaved(endpoint)] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!(
+        (endpoint.url.as_str(), endpoint.start, endpoint.generation),
+        ("http://127.0.0.1:9000/hook", Start::Tail, 2)
+    );
+    assert_eq!(endpoint.created_at, UnixMillis(1_700_000_000_000));
+    assert_eq!((endpoint.begins.of(0), endpoint.past.len()), (None, 0));
+}
+
+#[test]
 fn an_endpoint_survives_with_all_its_fields() {
     let endpoint = Endpoint {
         app: AppId(1_400_000_001),
@@ -204,8 +222,9 @@ fn an_endpoint_survives_with_all_its_fields() {
         start: Start::Time(12),
         generation: 4,
         created_at: UnixMillis(77),
+        begins: Positions(vec![1, 2, 3]),
         past: vec![PastSwitches {
-            until: UnixMillis(78),
+            until: Positions(vec![5, 0, 9]),
             has_url: true,
             commands: vec!["Group.CallbackBeforeSendMsg".into()],
             room_prefix: "old-".into(),

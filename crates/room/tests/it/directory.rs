@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use roomhook_room::{
-    AppId, Endpoint, EndpointId, UnixMillis, decode_directory_record,
+    AppId, Endpoint, EndpointId, Positions, Start, UnixMillis, decode_directory_record,
     directory::{ACCOUNT_NUMBER_FIRST, Command, Event, ImportAccount, State, decide, fold},
     encode_directory_record,
 };
@@ -13,7 +13,7 @@ const APP: AppId = AppId(1_400_000_001);
 
 fn run(state: &mut State, command: Command) -> Vec<Event> {
     let now = UnixMillis(1_000 + state.accounts().count() as u64);
-    let events = decide(state, command, now);
+    let events = decide(state, command, now, &Positions::default());
     events.iter().for_each(|event| fold(state, event));
     events
 }
@@ -64,25 +64,43 @@ fn an_endpoint_made_again_is_another_generation() {
 }
 
 #[test]
-fn an_endpoint_remembers_what_was_switched_on_until_when() {
+fn where_an_endpoint_began_is_not_changed_afterwards() {
+    let mut state = State::default();
+    let begin = |start: Start| Command::PutEndpoint(Box::new(Endpoint { start, ..endpoint("http://a/") }));
+    run(&mut state, begin(Start::Tail));
+    assert!(run(&mut state, begin(Start::Oldest)).is_empty(), "nothing to change");
+    let id = EndpointId(EndpointId::DEFAULT.into());
+    assert_eq!(state.endpoint(APP, &id).unwrap().start, Start::Tail);
+    run(&mut state, Command::DeleteEndpoint { app: APP, id: id.clone() });
+    run(&mut state, begin(Start::Oldest));
+    assert_eq!(state.endpoint(APP, &id).unwrap().start, Start::Oldest, "another one begins where it says");
+}
+
+#[test]
+fn an_endpoint_remembers_what_was_switched_on_until_where() {
     let mut state = State::default();
     let id = EndpointId(EndpointId::DEFAULT.into());
     let mut put = |at: u64, url: &str, commands: &[&str]| {
         let commands = commands.iter().map(ToString::to_string).collect();
         let endpoint = Endpoint { commands, ..endpoint(url) };
-        decide(&state, Command::PutEndpoint(Box::new(endpoint)), UnixMillis(at))
+        // The clock stands still: only the logs go on.
+        decide(&state, Command::PutEndpoint(Box::new(endpoint)), UnixMillis(1), &Positions(vec![at, 7]))
             .iter()
             .for_each(|event| fold(&mut state, event));
         let past = &state.endpoint(APP, &id).unwrap().past;
-        past.iter().map(|past| (past.until.0, past.has_url, past.commands.len())).collect::<Vec<_>>()
+        past.iter().map(|past| (past.until.0[0], past.has_url, past.commands.len())).collect::<Vec<_>>()
     };
     assert_eq!(put(10, "http://a/", &["A"]), []);
     assert_eq!(put(20, "http://b/", &["A"]), [], "another URL owes the same");
-    assert_eq!(put(30, "http://b/", &["A", "B"]), [(31, true, 1)]);
-    assert_eq!(put(40, "", &["A", "B"]), [(31, true, 1), (41, true, 2)]);
-    let many: Vec<u64> =
-        (0..20).flat_map(|at| put(100 + at, "http://a/", &["A"; 3][..at as usize % 2])).map(|past| past.0).collect();
-    assert!(many.len() > Endpoint::PAST_MAX);
+    assert_eq!(put(30, "http://b/", &["A", "B"]), [(30, true, 1)]);
+    assert_eq!(put(40, "", &["A", "B"]), [(30, true, 1), (40, true, 2)]);
+    for turn in 0..1_000 {
+        let past = put(40, "http://a/", &["A"; 3][..turn % 2]);
+        assert_eq!(past, [(30, true, 1), (40, true, 2)], "what held for no record is not remembered");
+    }
+    for at in 0..200 {
+        put(100 + at, "http://a/", &["A"; 3][..at as usize % 2]);
+    }
     assert_eq!(state.endpoint(APP, &id).unwrap().past.len(), Endpoint::PAST_MAX, "bounded");
 }
 

@@ -5,6 +5,7 @@ mod attacks;
 mod benches;
 mod commands;
 mod moderation;
+mod numbers;
 mod operators;
 mod ops;
 mod secrets;

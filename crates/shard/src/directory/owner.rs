@@ -6,9 +6,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use roomhook_log::{AppendError, Claim, Key, Lsn, NewRecord, ReadError, Row};
+use roomhook_log::{AppendError, Claim, Key, LogId, Lsn, NewRecord, ReadError, Row};
 use roomhook_room::{
-    CodecError, UnixMillis, decode_directory_record,
+    CodecError, Positions, UnixMillis, decode_directory_record,
     directory::{Command, Event, State, decide, fold},
     encode_directory_record,
 };
@@ -36,9 +36,6 @@ const BATCH_COMMANDS: usize = 64;
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 /// After an append that found no room, changes are refused unseen for so long: taking them back means reading everything.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-
-/// Milliseconds that a change of switches waits for its time at most, should the clock stand still.
-const SWITCH_WAITS_MAX: usize = 20;
 
 #[derive(Debug)]
 pub(super) struct Request {
@@ -234,7 +231,8 @@ impl Owner {
                         return Exit::Stopped;
                     }
                     self.deps.metrics.inbox.set((self.inbox.len() + self.waiting.len()) as i64);
-                    let batch = self.decide();
+                    let ends = self.ends().await;
+                    let batch = self.decide(&ends);
                     if let Err(exit) = self.settle(batch).await {
                         return exit;
                     }
@@ -244,11 +242,22 @@ impl Owner {
         }
     }
 
-    fn decide(&mut self) -> Batch {
+    /// Where the shards' logs end now, which is behind everything that was acknowledged before the commands came. Asked
+    /// only for commands that need it.
+    async fn ends(&self) -> Result<Positions, ReadError> {
+        let mut ends = Positions::default();
+        if self.waiting.iter().any(|request| matches!(request.command, Command::PutEndpoint(_))) {
+            for shard in 0..self.deps.shards {
+                ends.0.push(self.deps.reader.store.bounds(LogId(shard)).await?.next.0);
+            }
+        }
+        Ok(ends)
+    }
+
+    fn decide(&mut self, ends: &Result<Positions, ReadError>) -> Batch {
         let folded = &mut self.opened.folded;
         let refused = self.refused.as_ref().filter(|(at, _)| at.elapsed() < TRY_AGAIN).map(|(_, reason)| reason);
-        // Records are in order of time whatever the clock does; changes are told apart from messages by the clock that
-        // messages go by.
+        // Records are in order of time whatever the clock does.
         let now = (self.deps.clock)();
         folded.last_at = folded.last_at.max(now);
         let mut batch = Batch::default();
@@ -257,7 +266,16 @@ impl Owner {
                 Command::Import { app, .. } | Command::DeleteEndpoint { app, .. } => *app,
                 Command::PutEndpoint(endpoint) => endpoint.app,
             };
-            let events = decide(&folded.state, command, now);
+            let ends = match (ends, &command) {
+                (Ok(ends), _) => ends,
+                (Err(error), Command::PutEndpoint(_)) => {
+                    // A caller that went away does not want to know.
+                    drop(reply.send(Err(ExecuteError::Unavailable(error.to_string()))));
+                    continue;
+                }
+                (Err(_), Command::Import { .. } | Command::DeleteEndpoint { .. }) => &Positions::default(),
+            };
+            let events = decide(&folded.state, command, now, ends);
             let changed = !events.is_empty();
             if let Some(reason) = refused.filter(|_| changed) {
                 // A caller that went away does not want to know.
@@ -302,28 +320,11 @@ impl Owner {
                 self.opened.folded.unwritten.clear();
                 self.refused = None;
                 self.view.publish(&events, &self.opened.folded.state);
-                self.wait_for_switches(&events).await;
                 answers.into_iter().for_each(|answer| answer.tell(Ok(())));
                 self.deps.health.set_ready();
                 Ok(())
             }
             Err(error) => self.fail(error, answers, epoch, first).await,
-        }
-    }
-
-    /// A change of switches is answered when the time from which it holds has come, so that whatever is sent after the
-    /// answer is owed by it. That is the next millisecond, usually over by now.
-    async fn wait_for_switches(&self, events: &[Event]) {
-        let until = |event: &Event| match event {
-            Event::EndpointSaved(endpoint) => endpoint.past.last().map(|past| past.until),
-            Event::AccountSaved { .. } | Event::EndpointDeleted { .. } => None,
-        };
-        let Some(until) = events.iter().filter_map(until).max() else { return };
-        for _ in 0..SWITCH_WAITS_MAX {
-            if (self.deps.clock)() >= until {
-                return;
-            }
-            sleep(Duration::from_millis(1)).await;
         }
     }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use roomhook_log::{Fault, LogId, LogRead as _};
 use roomhook_room::{AppId, Endpoint, EndpointId};
-use roomhook_shard::{Directory, ExecuteError, ImportAccount};
+use roomhook_shard::{Config, Directory, ExecuteError, ImportAccount};
 
 use crate::world::{APP, World, user};
 
@@ -51,6 +51,40 @@ async fn an_import_without_news_writes_nothing() {
     let profile = vec![ImportAccount { user: user("ann"), nick: Some("Ann".into()), face_url: None }];
     world.directory.import(APP, profile).await.unwrap();
     assert_eq!(&*world.directory.account(APP, "ann").unwrap().nick, "Ann");
+}
+
+async fn ends(world: &World) -> Vec<u64> {
+    let mut ends = Vec::new();
+    for shard in 0..2 {
+        ends.push(world.log.bounds(LogId(shard)).await.unwrap().next.0);
+    }
+    ends
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_an_endpoint_tells_where_the_logs_end_whatever_the_clock_does() {
+    let world = World::with(2, Config::default()).await;
+    for name in ["r1", "r2", "r3"] {
+        world.create(name).await;
+    }
+    let put = async |world: &World, commands: &[&str]| {
+        let commands = commands.iter().map(ToString::to_string).collect();
+        world.directory.put_endpoint(Endpoint { commands, ..endpoint("http://a/") }).await.unwrap();
+    };
+    let created = ends(&world).await;
+    put(&world, &["A"]).await;
+    // Two messages and two changes in one millisecond.
+    world.say("r1", 1).await;
+    world.say("r3", 1).await;
+    let off = ends(&world).await;
+    put(&world, &[]).await;
+    let world = world.crash().await;
+    let on = ends(&world).await;
+    put(&world, &["A"]).await;
+    let endpoint = world.directory.endpoint(APP, &id()).unwrap();
+    assert_eq!(endpoint.begins.0, created);
+    let past: Vec<_> = endpoint.past.iter().map(|past| (past.until.0.clone(), past.commands.len())).collect();
+    assert_eq!(past, [(off, 1), (on, 0)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -169,6 +169,8 @@ object! { answer
         pub expired: u64,
         /// Of the expired: skipped by policy or by a person.
         pub skipped: u64,
+        /// Beside these: records of all apps that retention dropped before anybody looked what was owed of them.
+        pub lost_records: u64,
         /// Of the pending: failing on their own, off the path of their room.
         pub set_aside: u64,
         pub in_flight: u64,

@@ -417,6 +417,7 @@ fn merged(
         start: before.map_or(start, |before| before.start),
         generation: kept.generation,
         created_at: before.map_or(UnixMillis(0), |before| before.created_at),
+        begins: kept.begins,
         past: kept.past,
     })
 }

@@ -51,6 +51,14 @@ pub(super) async fn list(ctx: &mut Context<'_>) -> anyhow::Result<ExitCode> {
         ]);
     }
     table.print();
+    for endpoint in items(&answer, "endpoints") {
+        if let Some(lost) = endpoint["state"]["lost_records"].as_u64().filter(|lost| *lost > 0) {
+            let (app, id) = (cell(&endpoint["app"]), cell(&endpoint["id"]));
+            say!(
+                "{id} of app {app}: beside these, {lost} records were dropped by retention before it was known whether they were owed"
+            );
+        }
+    }
     DONE
 }
 
