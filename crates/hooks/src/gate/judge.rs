@@ -17,7 +17,9 @@ pub enum Failure {
     Send(#[from] SendError),
     #[error("the moderator answered {0}")]
     Status(u16),
-    #[error("the answer is not the documented JSON")]
+    #[error(
+        "the answer lacks ActionStatus, ErrorInfo (may be empty) or a whole ErrorCode, or is no JSON object at all"
+    )]
     Malformed,
     /// It allowed the message, but what it put in its place is none.
     #[error("the replacement cannot be sent: {0}")]

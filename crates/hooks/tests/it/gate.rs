@@ -172,6 +172,7 @@ async fn failing(text: &str, receiver: &Receiver) -> String {
         "no content" => Reply { body: String::new(), ..Reply::status(204) },
         "redirect" => Reply { headers: vec![("location", "http://127.0.0.1:9/".into())], ..Reply::status(302) },
         "garbage" => Reply { body: "<html>".into(), ..Reply::ok() },
+        "no text" => answer(json!({"ActionStatus": "FAIL", "ErrorCode": 10_107})),
         "array" => Reply { body: "[0,\"\",0]".into(), ..Reply::ok() },
         "oversized" => Reply { body: format!("{{\"x\":\"{}\"}}", "y".repeat(100_000)), ..Reply::ok() },
         "no message" => answer(json!({"ActionStatus": "OK", "ErrorInfo": "", "ErrorCode": 0, "MsgBody": []})),
@@ -201,6 +202,7 @@ async fn whatever_fails_goes_by_the_policy() {
         ("no content", "status"),
         ("redirect", "status"),
         ("garbage", "malformed"),
+        ("no text", "malformed"),
         ("array", "malformed"),
         ("oversized", "answer_too_long"),
         ("no message", "replacement"),
@@ -220,6 +222,15 @@ async fn whatever_fails_goes_by_the_policy() {
         assert!(asked.iter().all(|asked| asked.verdict == "failed" && asked.problem.is_some()), "{asked:?}");
         assert_eq!(door.metric(r#"roomhook_gate_waiting_messages{app="1400000001"}"#), "0");
     }
+}
+
+#[tokio::test]
+async fn a_refusal_without_its_text_is_a_failed_call_and_the_operator_reads_what_it_lacks() {
+    let receiver = Receiver::start().await;
+    let door = Door::new(vec![moderated(APP, &failing("no text", &receiver).await)]);
+    door.decide(&draft("no text")).await;
+    let problem = door.gate.recent(APP)[0].problem.clone().expect("a problem");
+    assert!(problem.contains("lacks ActionStatus, ErrorInfo (may be empty) or a whole ErrorCode"), "{problem}");
 }
 
 #[tokio::test]
