@@ -1,5 +1,6 @@
 //! Accounts and endpoints: app-wide facts with a log, an owner and a view of their own.
 
+mod fold;
 mod owner;
 mod view;
 
@@ -14,7 +15,8 @@ use tokio::{
 use tracing::Instrument as _;
 
 use self::{
-    owner::{Opened, Request, supervise},
+    fold::Opened,
+    owner::{Request, supervise},
     view::View,
 };
 use crate::{
@@ -143,7 +145,7 @@ pub(crate) struct Ready {
 /// # Errors
 /// [`StartError`].
 pub(crate) async fn open(deps: Deps) -> Result<Ready, StartError> {
-    let opened = owner::open(&deps).await?;
+    let opened = fold::open(&deps).await?;
     deps.metrics.replayed.set(opened.folded.replayed as i64);
     Ok(Ready { deps, opened })
 }
@@ -155,7 +157,7 @@ pub(crate) async fn open(deps: Deps) -> Result<Ready, StartError> {
 pub async fn stored_endpoints(store: Arc<dyn Log>) -> Result<Vec<Arc<Endpoint>>, StartError> {
     let log = LogId::DIRECTORY;
     let bounds = store.bounds(log).await.map_err(|source| StartError::Read { log, source })?;
-    let folded = owner::fold_up_to(&Reader { store, log }, bounds.next).await?;
+    let folded = fold::fold_up_to(&Reader { store, log }, bounds.next).await?;
     Ok(folded.state.endpoints().cloned().collect())
 }
 

@@ -18,6 +18,7 @@ mod lane;
 mod order;
 mod rooms;
 mod share;
+mod single;
 mod switches;
 mod types;
 mod window;
@@ -29,9 +30,9 @@ use std::{
 
 use bytes::Bytes;
 
-pub use asides::{AsideView, Listed};
 pub use checkpoint::{Checkpoint, ShardStart};
 pub use detach::LaneWork;
+pub use single::{AsideView, Listed};
 pub use types::{Content, DeliveryId, EventPos, Failed, Job, Limits, Owed, Policy, Settlement, Totals, Verdict, Wakes};
 
 use self::{asides::Asides, health::Health, rooms::Rooms, types::Ticket, window::Window};

@@ -5,7 +5,8 @@ use roomhook_room::{MsgSeq, RoomId, RoomKey};
 
 use super::{
     Context,
-    control::{Attempt, DeliveryRef, EventPage, Held, MessageTrail, Question},
+    answers::{Attempt, EventPage, Held, MessageTrail, Question},
+    control::DeliveryRef,
     error::ApiError,
     extract::{Body, OfApp, OfEndpoint, OfMessage, Path, Query},
     schema::object,

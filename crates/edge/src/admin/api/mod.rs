@@ -3,6 +3,7 @@
 //!
 //! Routes and document are made from one table ([`routes::table`]), and shapes from the types that are sent and read.
 
+mod answers;
 mod auth;
 mod control;
 mod deliveries;
@@ -13,17 +14,18 @@ mod openapi;
 mod replays;
 mod routes;
 mod schema;
+mod settings;
 
 use std::{fmt, sync::Arc};
 
 use axum::{Router, middleware};
 use roomhook_room::{AppId, EndpointId};
 
-pub use control::{
-    Attempt, DeliveryRef, DeliveryState, EndpointRef, EndpointState, EndpointTrail, EventPage, Held, MessageTrail,
-    Mode, PulledEvent, Question, Replay, ReplayState, ReplayStatus, Replayable, Replayed, RoomRange, TimeRange,
-    Timings, WebhookControl, What,
+pub use answers::{
+    Attempt, DeliveryState, EndpointState, EndpointTrail, EventPage, Held, MessageTrail, Mode, PulledEvent, Question,
+    ReplayState, ReplayStatus, Replayable, Replayed, RoomRange, TimeRange, Timings,
 };
+pub use control::{DeliveryRef, EndpointRef, Replay, WebhookControl, What};
 pub use error::{ApiError, Code};
 pub use openapi::document;
 

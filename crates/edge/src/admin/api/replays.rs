@@ -8,7 +8,8 @@ use roomhook_room::MsgSeq;
 
 use super::{
     Context,
-    control::{Replay, ReplayState, Replayed, RoomRange, TimeRange, What},
+    answers::{ReplayState, Replayed, RoomRange, TimeRange},
+    control::{Replay, What},
     error::ApiError,
     extract::{Body, OfEndpoint, OfReplay, Path},
     schema::object,

@@ -10,12 +10,13 @@ use serde_json::Value;
 
 use super::{
     Context,
-    control::{Attempt, EventPage, MessageTrail, ReplayState},
+    answers::{Attempt, EventPage, MessageTrail, ReplayState},
     deliveries::{self, Attempts, AttemptsQuery, Deliveries, DeliveryRequest, Page, Questions},
-    endpoints::{self, Endpoint, EndpointRequest, Endpoints},
+    endpoints::{self, Endpoint, Endpoints},
     openapi,
     replays::{self, ReplayRequest, ReplayStates},
     schema::{Definitions, Schema},
+    settings::EndpointRequest,
 };
 
 type Shape = fn(&mut Definitions) -> Value;
