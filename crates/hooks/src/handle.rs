@@ -67,7 +67,9 @@ pub enum HandleError {
     TooManyReplays { max: usize },
     #[error("the message lies more than {max} records back in its room, which is too far for one question")]
     TooFar { max: usize },
-    #[error("this cursor was not given out for this server's store")]
+    #[error(
+        "this cursor was not given out for this server's store; begin with the oldest event (without `after`) or at the end (`after` = end)"
+    )]
     Cursor,
     /// Retention overtook a cursor. What lies between it and `next` is gone.
     #[error("retention dropped events after this cursor; to go on without them, use {next}")]

@@ -119,5 +119,10 @@ fn introduce(listen: SocketAddr, admin_listen: SocketAddr, key: &str, args: &Arg
     say!("  UserSig     {usersig}\n");
     say!("make a room:\n  {}\n", curl("live_engine_http_srv/create_room", create));
     say!("send a message:\n  {}\n", curl("live_engine_http_srv/send_text_msg", send));
-    say!("webhooks appear below; Ctrl-C stops\n");
+    match &args.webhook {
+        None => say!("webhooks appear below; Ctrl-C stops\n"),
+        Some(url) => say!(
+            "webhooks go to {url}; `roomhook webhooks --admin http://{admin_listen} show` tells how they fare; Ctrl-C stops\n"
+        ),
+    }
 }

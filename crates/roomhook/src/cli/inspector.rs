@@ -50,7 +50,7 @@ pub(crate) enum Outcome {
     New(Box<Received>),
     /// Handled before: acknowledged again.
     Repeat,
-    /// On purpose; not acknowledged, so that it comes again.
+    /// On purpose. Most ways acknowledge nothing, so that it comes again.
     TreatedBadly(Misbehavior),
     Refused {
         status: u16,

@@ -65,7 +65,7 @@ pub(crate) fn shown(seen: &Seen) -> String {
             format!("<- {}{attempt}", headline(&seen.body))
         }
         Outcome::Repeat => format!("<- {}  (repeated, acknowledged again)", headline(&seen.body)),
-        Outcome::TreatedBadly(how) => format!("<- {}  (not acknowledged: {how:?})", headline(&seen.body)),
+        Outcome::TreatedBadly(how) => format!("<- {}  (misbehaved: {how})", headline(&seen.body)),
         Outcome::Refused { status, reason } => format!("<- refused with {status}: {reason}"),
     };
     if matches!(seen.outcome, Outcome::New(_)) {

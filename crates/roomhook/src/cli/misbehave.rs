@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    io,
+    fmt, io,
     str::FromStr,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -38,14 +38,33 @@ impl FromStr for Misbehavior {
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
         match (name, value) {
-            ("slow", Some(time)) => humantime::parse_duration(time).map(Self::Slow).map_err(|error| error.to_string()),
+            ("slow", Some(time)) => humantime::parse_duration(time)
+                .map(Self::Slow)
+                .map_err(|error| format!("{error}; a time has a unit: slow=3s, slow=500ms")),
             ("status", Some(status)) => status.parse().map(Self::Status).map_err(|_| "status is 100 to 999".to_owned()),
-            ("redirect", Some(url)) => url.parse().map(Self::Redirect).map_err(|_| "that is no URL".to_owned()),
+            ("redirect", Some(url)) if !url.is_empty() => {
+                url.parse().map(Self::Redirect).map_err(|_| "that is no URL".to_owned())
+            }
             ("reset", None) => Ok(Self::Reset),
             ("drip", None) => Ok(Self::Drip),
             ("wrong-json", None) => Ok(Self::WrongJson),
             ("endless", None) => Ok(Self::Endless),
             _ => Err("write slow=3s, status=500, reset, drip, wrong-json, redirect=URL or endless".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Misbehavior {
+    /// As it was asked for.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slow(time) => write!(f, "slow={}", humantime::format_duration(*time)),
+            Self::Status(status) => write!(f, "status={}", status.as_u16()),
+            Self::Redirect(url) => write!(f, "redirect={}", String::from_utf8_lossy(url.as_bytes())),
+            Self::Reset => f.write_str("reset"),
+            Self::Drip => f.write_str("drip"),
+            Self::WrongJson => f.write_str("wrong-json"),
+            Self::Endless => f.write_str("endless"),
         }
     }
 }
@@ -122,8 +141,12 @@ mod tests {
         assert_eq!("slow=3s".parse(), Ok(Misbehavior::Slow(Duration::from_secs(3))));
         assert_eq!("status=503".parse(), Ok(Misbehavior::Status(StatusCode::SERVICE_UNAVAILABLE)));
         assert_eq!("wrong-json".parse(), Ok(Misbehavior::WrongJson));
-        for wrong in ["", "slow", "slow=3", "status=9", "reset=1", "redirect", "nicely"] {
+        for wrong in ["", "slow", "slow=3", "status=9", "reset=1", "redirect", "redirect=", "nicely"] {
             assert!(wrong.parse::<Misbehavior>().is_err(), "{wrong}");
+        }
+        assert!("slow=x".parse::<Misbehavior>().is_err_and(|told| told.contains("slow=3s")));
+        for way in ["slow=3s", "status=503", "reset", "drip", "wrong-json", "redirect=http://a/", "endless"] {
+            assert_eq!(way.parse::<Misbehavior>().map(|parsed| parsed.to_string()), Ok(way.to_owned()));
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Args)]
 struct Remote {
     /// Where the server's admin listener is
-    #[arg(long, global = true, env = "ROOMHOOK_ADMIN", default_value = "http://127.0.0.1:9090", value_name = "URL")]
+    #[arg(long, global = true, env = "ROOMHOOK_ADMIN", default_value = "http://127.0.0.1:9090", value_name = "URL", value_parser = client::usable)]
     admin: String,
     /// The server's admin.token
     #[arg(long, global = true, env = "ROOMHOOK_ADMIN_TOKEN", hide_env_values = true, default_value = "")]
@@ -121,7 +121,7 @@ struct Replay {
     #[arg(long)]
     from: Option<u64>,
     /// Last MsgSeq
-    #[arg(long = "to", id = "to_seq")]
+    #[arg(long = "to", id = "to_seq", value_name = "TO")]
     to_seq: Option<u64>,
     /// All events since then: "2h" (ago), "2026-01-01T00:00:00Z", or Unix milliseconds
     #[arg(long)]

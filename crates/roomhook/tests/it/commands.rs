@@ -48,6 +48,12 @@ fn dev_prints_calls_that_work_as_printed_and_shows_their_webhook() {
     let again = Running::start(&[&["dev", "--data", "store"], &ports[..]].concat(), folder.path());
     assert_eq!(again.line("  key "), key, "the key stays with the store");
     again.interrupt();
+
+    let elsewhere = ["dev", "--data", "store", "--webhook", "http://127.0.0.1:9/hook"];
+    let elsewhere = Running::start(&[&elsewhere[..], &ports[..]].concat(), folder.path());
+    let line = elsewhere.line("Ctrl-C stops");
+    assert!(line.contains("webhooks go to http://127.0.0.1:9/hook; `roomhook webhooks --admin http://127"), "{line}");
+    elsewhere.interrupt();
 }
 
 #[test]
@@ -98,13 +104,13 @@ fn listen_can_be_a_bad_receiver_and_what_it_did_not_acknowledge_comes_again() {
     server.must("live_engine_http_srv/create_room", &room);
     let send = json!({ "RoomId": "lobby", "Sender_Account": "administrator", "TextContent": "hi" });
     server.must("live_engine_http_srv/send_text_msg", &send);
-    assert!(listen.line("lobby #1").contains("not acknowledged: Status(500)"), "the first way first");
+    assert!(listen.line("lobby #1").contains("(misbehaved: status=500)"), "the first way first");
     // "wrong-json" is a 200 all the same, and acknowledges for the server: the next message meets the next way.
-    assert!(listen.line("lobby #1").contains("not acknowledged: WrongJson"));
+    assert!(listen.line("lobby #1").contains("(misbehaved: wrong-json)"));
     server.must("live_engine_http_srv/send_text_msg", &send);
-    for way in ["Redirect", "Reset", "Endless", "Drip"] {
+    for way in ["redirect=http://127.0.0.1:9/", "reset", "endless", "drip"] {
         let line = listen.line("lobby #2");
-        assert!(line.contains(&format!("not acknowledged: {way}")), "{way}: {line}");
+        assert!(line.contains(&format!("(misbehaved: {way})")), "{way}: {line}");
     }
     server.stop();
     listen.interrupt();

@@ -295,13 +295,13 @@ fn the_command_line_says_what_is_wrong_and_what_to_do() {
         (&["pause", "nope"], 1, "has no endpoint \"nope\""),
         (&["skip", "0-1-0"], 1, "`roomhook webhooks parked` shows"),
         (&["retry", "nonsense"], 1, "it looks like 2-1871-0"),
-        (&["trail", "lobby", "7"], 1, "no such event in the log"),
+        (&["trail", "lobby", "7"], 1, "check room and MsgSeq"),
         (&["replays", "7"], 1, "`roomhook webhooks replays` shows"),
         (&["replay"], 2, "--parked"),
         (&["replay", "--room", "lobby"], 2, "--from"),
         (&["replay", "--since", "yesterday"], 2, "\"2h\" (ago)"),
         (&["parked", "--limit", "0"], 2, "1..=1000"),
-        (&["list", "--app", "7"], 1, "app 7 is not configured"),
+        (&["list", "--app", "7"], 1, "app 7 is not configured (app_missing); `roomhook webhooks list` shows"),
     ] {
         let (got, _, stderr) = told(&operator, arguments);
         assert!(got == code && stderr.contains(needle), "{arguments:?}: {got} {stderr}");
@@ -322,5 +322,5 @@ fn the_command_line_says_what_is_wrong_and_what_to_do() {
     let (code, stderr) = ask(format!("http://{gone}"));
     assert!(code == 3 && stderr.contains("is the server running?"), "{code} {stderr}");
     let (code, stderr) = ask("https://x".to_owned());
-    assert!(code == 1 && stderr.contains("plain http"), "{code} {stderr}");
+    assert!(code == 2 && stderr.contains("plain http"), "{code} {stderr}");
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Context, DONE, Delivery,
-    table::{cell, phases},
+    table::{answered, cell, phases},
 };
 use crate::out::say;
 
@@ -46,7 +46,7 @@ pub(super) async fn test(ctx: &mut Context<'_>, endpoint: &str) -> anyhow::Resul
         }
         say!("  took    {}", phases(&answer["timings"]));
         if let Some(text) = answer["answer"].as_str().filter(|text| !text.is_empty()) {
-            say!("  answer  {}", text.escape_debug());
+            say!("  answer  {}", answered(text));
         }
     }
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -59,13 +59,7 @@ impl Client {
     /// # Errors
     /// When the address cannot be used.
     pub(in crate::cli) fn new(admin: &str, token: &str) -> anyhow::Result<Self> {
-        let uri: http::Uri = admin.trim_end_matches('/').parse().with_context(|| format!("--admin {admin}"))?;
-        anyhow::ensure!(
-            matches!(uri.scheme_str(), None | Some("http")),
-            "--admin {admin}: the admin listener speaks plain http"
-        );
-        let host = uri.host().with_context(|| format!("--admin {admin}: write http://host:port"))?;
-        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(9090));
+        let authority = authority(admin).map_err(|reason| anyhow::anyhow!("--admin {admin}: {reason}"))?;
         Ok(Self { authority, token: token.to_owned(), connection: None })
     }
 
@@ -138,6 +132,22 @@ impl Client {
     }
 }
 
+/// Host and port of `--admin`.
+fn authority(admin: &str) -> Result<String, &'static str> {
+    let form = "write http://host:port";
+    let uri: http::Uri = admin.trim_end_matches('/').parse().map_err(|_| form)?;
+    if !matches!(uri.scheme_str(), None | Some("http")) {
+        return Err("the admin listener speaks plain http");
+    }
+    let host = uri.host().ok_or(form)?;
+    Ok(format!("{host}:{}", uri.port_u16().unwrap_or(9090)))
+}
+
+/// `--admin` as it was given, if it can be used.
+pub(super) fn usable(admin: &str) -> Result<String, &'static str> {
+    authority(admin).map(|_| admin.to_owned())
+}
+
 /// Sends a request and reads its whole answer.
 async fn exchange(
     connection: &mut SendRequest<Full<Bytes>>,
@@ -166,6 +176,11 @@ fn hint(code: &str) -> &'static str {
         "endpoint_missing" => "; `roomhook webhooks list` shows those there are",
         "delivery_missing" => "; `roomhook webhooks parked` shows those that are parked",
         "replay_missing" => "; `roomhook webhooks replays` shows those there are",
+        "app_missing" => "; `roomhook webhooks list` shows the apps that have endpoints",
+        "event_missing" => {
+            "; check room and MsgSeq (a message has the number that its sender was answered). \
+             What retention dropped has no trail any more"
+        }
         _ => "",
     }
 }

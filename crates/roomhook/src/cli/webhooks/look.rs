@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Context, DONE, Events, NO_ENDPOINTS, Parked, Trail, items, segment,
-    table::{Table, age, cell, phases},
+    table::{Table, age, answered, cell, phases},
     tell,
 };
 use crate::out::say;
@@ -177,7 +177,7 @@ fn attempt(made: &Value) {
     say!("  try {}{probe}, {}: {}", cell(&made["attempt"]), age(&made["ended_at"]), cell(&outcome.into()));
     say!("    took    {}", phases(&made["timings"]));
     if let Some(text) = made["answer"].as_str().filter(|text| !text.is_empty()) {
-        say!("    answer  {}", text.escape_debug());
+        say!("    answer  {}", answered(text));
     }
 }
 

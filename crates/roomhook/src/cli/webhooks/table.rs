@@ -63,6 +63,13 @@ pub(super) fn phases(timings: &Value) -> String {
     )
 }
 
+/// What an endpoint answered, on one line: as it came, but for what would harm a terminal.
+pub(super) fn answered(text: &str) -> String {
+    let plain = |c: &char| matches!(c, '"' | '\'' | '\\');
+    let shown = |c: char| if plain(&c) { c.to_string() } else { c.escape_debug().to_string() };
+    text.chars().map(shown).collect()
+}
+
 /// A time (Unix milliseconds) as its distance from now.
 pub(super) fn age(value: &Value) -> String {
     let Some(at) = value.as_u64() else { return "-".to_owned() };
@@ -95,5 +102,6 @@ mod tests {
     fn cells_hold_no_control_characters() {
         assert_eq!(cell(&json!("a\u{1b}[31mb\n")), "a\u{fffd}[31mb\u{fffd}");
         assert_eq!(cell(&json!(["a", 1, null])), "a, 1, -");
+        assert_eq!(answered("{\"a\":\"it's\"}\u{1b}[31m\n\u{202e}"), "{\"a\":\"it's\"}\\u{1b}[31m\\n\\u{202e}");
     }
 }
