@@ -120,6 +120,7 @@ impl Engine {
         let Some(window) = self.windows.get_mut(usize::from(shard)) else { return };
         let mut exceptions = Vec::new();
         window.pass(|slot, settlement| {
+            self.rooms.leave_one(slot.room);
             if matches!(settlement, Settlement::Aside | Settlement::Parked) {
                 exceptions.push(DeliveryId { shard, pos: slot.pos });
             }

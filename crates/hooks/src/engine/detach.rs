@@ -104,7 +104,7 @@ impl Engine {
         for (index, count) in spare {
             lanes.forget(index, count, |slot| apart.remove(slot));
             if let Some(room) = self.rooms.get(index) {
-                room.open = room.open.saturating_sub(count);
+                room.slots = room.slots.saturating_sub(count);
                 room.queue.truncate(room.queue.len().saturating_sub(count));
             }
         }
@@ -115,6 +115,7 @@ impl Engine {
         let Some(window) = self.windows.get_mut(usize::from(shard)) else { return };
         let mut exceptions = Vec::new();
         window.lanes.pass(room, &mut window.at_cursor, |slot, settlement| {
+            self.rooms.leave_one(room);
             if matches!(settlement, Settlement::Aside | Settlement::Parked) {
                 exceptions.push(DeliveryId { shard, pos: slot.pos });
             }

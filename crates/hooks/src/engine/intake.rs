@@ -222,7 +222,7 @@ impl Engine {
     /// A new slot gets its place behind what its room has already.
     pub(super) fn queue_up(&mut self, shard: u16, ordinal: u64, room: u32) {
         if let Some(room) = self.rooms.get(room) {
-            room.open += 1;
+            room.slots += 1;
         }
         if self.policy.sendable {
             self.enqueue(shard, ordinal, room);

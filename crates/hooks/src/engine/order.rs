@@ -100,7 +100,6 @@ impl Engine {
         if is_apart {
             self.pass_lane(shard, room);
         }
-        self.rooms.close_one(room);
         self.touch(shard, Dirty::Settled);
         if self.policy.order == Order::Room {
             self.advance(shard, room);

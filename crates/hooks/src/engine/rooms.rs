@@ -18,8 +18,9 @@ pub(crate) struct Rooms {
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     pub(crate) key: Bytes,
-    /// Unsettled deliveries in this room, whatever the order setting.
-    pub(crate) open: usize,
+    /// Its slots in memory, whatever the order setting. Settled ones too: as long as they are there they name the room by its
+    /// index, and one that leaves the main path takes along what it finds under that.
+    pub(crate) slots: usize,
     pub(crate) in_flight: usize,
     /// It has a lane.
     pub(crate) apart: bool,
@@ -61,10 +62,10 @@ impl Rooms {
         room.is_some_and(|room| room.apart)
     }
 
-    /// One delivery of the room is settled.
-    pub(crate) fn close_one(&mut self, index: u32) {
+    /// A slot of the room is there no more.
+    pub(crate) fn leave_one(&mut self, index: u32) {
         if let Some(room) = self.rooms.get_mut(index as usize) {
-            room.open = room.open.saturating_sub(1);
+            room.slots = room.slots.saturating_sub(1);
         }
         self.tidy(index);
     }
@@ -81,7 +82,7 @@ impl Rooms {
     fn tidy(&mut self, index: u32) {
         let crowded = self.by_key.len() > ROOMS_KEPT;
         let Some(room) = self.rooms.get_mut(index as usize) else { return };
-        if room.open == 0 && !room.apart && crowded {
+        if room.slots == 0 && !room.apart && crowded {
             self.by_key.remove(&room.key);
             *room = Room::default();
             self.free.push(index);

@@ -29,7 +29,7 @@ pub(crate) struct Slot {
     pub(crate) pos: EventPos,
     pub(crate) seq: u64,
     pub(crate) at: u64,
-    /// Index in [`super::rooms::Rooms`]; meaningless once settled.
+    /// Index in [`super::rooms::Rooms`].
     pub(crate) room: u32,
     /// Dropped when settled.
     pub(crate) content: Option<Content>,

@@ -204,6 +204,34 @@ fn an_endpoint_without_order_detaches_nobody_and_one_that_gives_it_up_pays_all()
     }
 }
 
+/// Names of rooms that nobody used before, of the shard of room `a`.
+fn fresh_rooms(count: usize) -> Vec<&'static str> {
+    (0..count).map(|number| &*Box::leak(format!("a/{number}").into_boxed_str())).collect()
+}
+
+#[test]
+fn a_room_takes_nothing_of_others_along_however_many_rooms_come_and_go() {
+    let mut rig = Rig::new(Policy { limits: Limits { open_max: 32, ..Limits::default() }, ..policy() });
+    // The cursor stays before this one, so that all that follow remain in the window.
+    rig.say("a");
+    let stuck = rig.send();
+    // More than are remembered once they are idle.
+    for room in fresh_rooms(8_200) {
+        rig.say(room);
+        rig.drain(|_| ACK);
+    }
+    (0..100).for_each(|_| rig.append("c"));
+    rig.read();
+    let first = rig.send();
+    rig.read();
+    assert_eq!((told(&first).as_str(), rig.summary().detached_rooms), ("c1", 1));
+    rig.checkpoint();
+    rig.crash();
+    rig.drain(|_| ACK);
+    let totals = rig.summary().totals;
+    assert_eq!((totals.acknowledged, totals.delivered, totals.pending()), (8_301, 8_301, 0), "{stuck:?}");
+}
+
 #[test]
 fn in_whatever_order_rooms_leave_and_answers_come_the_window_keeps_its_limits() {
     let mut detached = 0;
