@@ -48,10 +48,12 @@ impl Engine {
     }
 
     /// Rooms with lanes have the oldest events, so they would always be first. They take turns with the others, when both
-    /// have something.
+    /// have something; and as they may be so far behind because their attempts take long, they have half of the attempts
+    /// in flight at most until the others have nothing.
     fn next_of_window(&mut self) -> Option<Job> {
         self.lanes_first = !self.lanes_first;
-        match self.lanes_first {
+        let apart: usize = self.windows.iter().map(|window| window.apart.in_flight).sum();
+        match self.lanes_first && apart < (self.policy.concurrency / 2).max(1) {
             true => self.next_ready(true).or_else(|| self.next_ready(false)),
             false => self.next_ready(false).or_else(|| self.next_ready(true)),
         }
@@ -63,6 +65,10 @@ impl Engine {
             let Reverse((_, ticket)) = ready.pop()?;
             let Ticket::Window { shard, ordinal } = ticket else { continue };
             let Some(window) = self.windows.get_mut(usize::from(shard)) else { continue };
+            if window.is_apart(ordinal) != apart {
+                // Its room left the main path after it was made ready there.
+                continue;
+            }
             let Some(slot) = window.slot(ordinal).filter(|slot| slot.state == State::Ready) else { continue };
             slot.state = State::InFlight;
             slot.attempt = slot.attempt.saturating_add(1);

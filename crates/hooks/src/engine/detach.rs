@@ -12,7 +12,7 @@ use super::{
     checkpoint::Dirty,
     lane::{Lane, Lanes},
     share::{Share, Size},
-    types::{DeliveryId, Owed, Settlement, Wakes},
+    types::{DeliveryId, Owed, Settlement, Ticket, Wakes},
     window::{State, Window},
 };
 use crate::rows::{LaneRow, LanesRow};
@@ -81,6 +81,9 @@ impl Engine {
         for ordinal in all {
             let Some(slot) = window.take_apart(ordinal) else { continue };
             window.apart.add(&slot);
+            if slot.state == State::Ready {
+                self.ready_apart.push(Reverse((slot.at, Ticket::Window { shard, ordinal })));
+            }
             window.lanes.push(Some(ordinal), slot);
             window.lanes.marked(room, None);
         }

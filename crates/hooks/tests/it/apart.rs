@@ -233,6 +233,34 @@ fn a_room_takes_nothing_of_others_along_however_many_rooms_come_and_go() {
 }
 
 #[test]
+fn slow_rooms_leave_half_of_the_attempts_to_the_others_however_long_theirs_take() {
+    let mut rig = Rig::new(Policy { limits: Limits { open_max: 256, ..Limits::default() }, ..policy() });
+    let mut slow = Vec::new();
+    for rooms in [["a", "c", "e"], ["g", "i", "k"], ["m", "o", "q"]] {
+        (0..100).for_each(|_| rooms.into_iter().for_each(|room| rig.append(room)));
+        rig.read();
+        loop {
+            slow.extend(std::iter::from_fn(|| rig.next()));
+            rig.read();
+            if rig.engine.space_again().is_none() {
+                break;
+            }
+        }
+    }
+    assert_eq!((slow.len(), rig.summary().detached_rooms), (8, 9), "they use all there is while nobody else needs it");
+    for room in fresh_rooms(20) {
+        rig.say(room);
+    }
+    let answered = slow.pop().expect("one under way");
+    rig.settle(&answered, ACK);
+    let sent = rig.drain_some(20, |job| {
+        assert!(told(job).contains('/'), "{job:?}: a slow room takes the place that the others need");
+        ACK
+    });
+    assert_eq!(sent.len(), 20);
+}
+
+#[test]
 fn in_whatever_order_rooms_leave_and_answers_come_the_window_keeps_its_limits() {
     let mut detached = 0;
     for seed in 0..300 {
