@@ -9,6 +9,9 @@ use roomhook_room::{AppId, EndpointId};
 use crate::engine::EventPos;
 
 pub(crate) const VERSION: u8 = 1;
+/// Of a cursor that has passed what rooms with lanes are still owed. A release that knows no lanes would take that for
+/// settled, so it must not go on from there.
+const BESIDE_LANES: u8 = 2;
 
 /// Where an endpoint stands in a shard, with the numbers as of there.
 #[derive(Clone, PartialEq, Message)]
@@ -116,15 +119,19 @@ pub enum RowError {
     Damaged(String),
 }
 
+pub(crate) fn encode(version: u8, row: &impl Message) -> Bytes {
+    let mut bytes = Vec::with_capacity(1 + row.encoded_len());
+    bytes.push(version);
+    // A vector has room for everything.
+    let _ = row.encode(&mut bytes);
+    bytes.into()
+}
+
 macro_rules! versioned {
-    ($visible:vis $row:ty) => {
+    ($visible:vis $row:ty $(, $other:ident)?) => {
         impl $row {
             $visible fn to_bytes(&self) -> bytes::Bytes {
-                let mut bytes = Vec::with_capacity(1 + self.encoded_len());
-                bytes.push($crate::rows::VERSION);
-                // A vector has room for everything.
-                let _ = self.encode(&mut bytes);
-                bytes.into()
+                $crate::rows::encode($crate::rows::VERSION, self)
             }
 
             /// # Errors
@@ -132,7 +139,7 @@ macro_rules! versioned {
             $visible fn from_bytes(bytes: &[u8]) -> Result<Self, RowError> {
                 match bytes.split_first() {
                     None => Err(RowError::Empty),
-                    Some((&$crate::rows::VERSION, rest)) => {
+                    Some((version, rest)) if [$crate::rows::VERSION $(, $other)?].contains(version) => {
                         Self::decode(rest).map_err(|error| RowError::Damaged(error.to_string()))
                     }
                     Some((&version, _)) => Err(RowError::Version(version)),
@@ -142,9 +149,17 @@ macro_rules! versioned {
     };
 }
 pub(crate) use versioned;
-versioned!(pub CursorRow);
 versioned!(pub ExceptionRow);
 versioned!(pub LanesRow);
+
+versioned!(pub CursorRow, BESIDE_LANES);
+
+impl CursorRow {
+    /// As [`CursorRow::to_bytes`], of a cursor that does not tell all without the row about lanes.
+    pub fn to_bytes_beside_lanes(&self) -> Bytes {
+        encode(BESIDE_LANES, self)
+    }
+}
 
 /// The keys of one endpoint's rows.
 ///

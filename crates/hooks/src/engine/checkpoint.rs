@@ -150,7 +150,9 @@ impl Engine {
         let rows = std::mem::take(self.rows.get_mut(usize::from(shard))?);
         self.writing.get_mut(usize::from(shard))?.clone_from(&rows);
         let mut rows: Vec<Row> = rows.into_iter().map(|(key, value)| Row { key, value }).collect();
-        rows.push(Row { key: self.names.cursor(), value: Some(cursor_row(window).to_bytes()) });
+        let cursor = cursor_row(window);
+        let cursor = if window.lanes.is_empty() { cursor.to_bytes() } else { cursor.to_bytes_beside_lanes() };
+        rows.push(Row { key: self.names.cursor(), value: Some(cursor) });
         rows.extend(self.lanes_to_write(shard));
         Some(Checkpoint { shard, rows })
     }

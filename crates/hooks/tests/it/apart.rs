@@ -261,6 +261,18 @@ fn slow_rooms_leave_half_of_the_attempts_to_the_others_however_long_theirs_take(
 }
 
 #[test]
+fn a_release_that_knows_no_lanes_leaves_an_endpoint_that_has_some_alone() {
+    let (mut rig, first) = hot(tight());
+    rig.checkpoint();
+    assert_eq!(rig.cursor_version(0), 2, "it would take the cursor for all there is to know");
+    rig.crash();
+    assert_eq!((rig.summary().detached_rooms, rig.summary().totals.pending()), (1, 100), "{first:?}");
+    rig.drain(|_| ACK);
+    rig.checkpoint();
+    assert_eq!((rig.cursor_version(0), rig.summary().totals.pending()), (1, 0));
+}
+
+#[test]
 fn in_whatever_order_rooms_leave_and_answers_come_the_window_keeps_its_limits() {
     let mut detached = 0;
     for seed in 0..300 {

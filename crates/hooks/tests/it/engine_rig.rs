@@ -219,6 +219,11 @@ impl Rig {
         self.read();
     }
 
+    /// The version of a shard's cursor row as it was written.
+    pub(crate) fn cursor_version(&self, shard: u16) -> u8 {
+        self.rows[usize::from(shard)][&self.names.cursor()][0]
+    }
+
     pub(crate) fn summary(&self) -> Summary {
         self.engine.summary()
     }
