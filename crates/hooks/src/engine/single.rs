@@ -110,6 +110,8 @@ impl Engine {
         Some(match id.pos.lsn {
             lsn if lane.is_some_and(|lane| lsn >= lane.next_load) => Listed::Backlog,
             lsn if lsn < window.begun => Listed::BeforeStart,
+            // After a restart the main path may still have to come by what the lane settled before.
+            _ if lane.is_some() => Listed::BehindCursor,
             lsn if lsn >= window.next_load => Listed::Backlog,
             _ => Listed::BehindCursor,
         })

@@ -1,6 +1,7 @@
 //! A room that is sent more than its endpoint takes in order is slow alone.
 
-use roomhook_hooks::engine::{Limits, Policy, Verdict};
+use roomhook_hooks::engine::{DeliveryId, EventPos, Limits, Listed, Policy, Verdict};
+use roomhook_log::Lsn;
 use roomhook_room::Order;
 
 use crate::engine_rig::{Rig, failed, policy, told};
@@ -270,6 +271,30 @@ fn a_release_that_knows_no_lanes_leaves_an_endpoint_that_has_some_alone() {
     rig.drain(|_| ACK);
     rig.checkpoint();
     assert_eq!((rig.cursor_version(0), rig.summary().totals.pending()), (1, 0));
+}
+
+#[test]
+fn what_a_slow_room_settled_ahead_of_the_cursor_is_told_as_settled_after_a_restart() {
+    let mut rig = Rig::new(tight());
+    rig.say("c");
+    let stuck = rig.send();
+    (0..60).for_each(|_| rig.append("a"));
+    rig.read();
+    for _ in 0..30 {
+        let job = rig.send();
+        rig.settle(&job, ACK);
+    }
+    assert_eq!(rig.summary().detached_rooms, 1, "{stuck:?}");
+    rig.checkpoint();
+    rig.restart();
+    let listed = |rig: &Rig, lsn| {
+        let pos = EventPos { lsn: Lsn(lsn), index: 0 };
+        rig.engine.listed(DeliveryId { shard: 0, pos }, b"a")
+    };
+    assert_eq!(listed(&rig, 25), Some(Listed::BehindCursor), "before anything is read");
+    assert_eq!(listed(&rig, 50), Some(Listed::Backlog));
+    rig.read();
+    assert_eq!(listed(&rig, 25), Some(Listed::BehindCursor));
 }
 
 #[test]
