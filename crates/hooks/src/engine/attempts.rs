@@ -94,6 +94,10 @@ impl Engine {
             let load = &window.main;
             load.ready == 0 && load.in_flight == 0 && load.open > 0 && !window.has_space(&share)
         };
+        // Nearly never is one, and there may be very many that are held.
+        if !self.windows.iter().any(is_stuck) {
+            return None;
+        }
         let answers_others = |window: &mut Window, since, ordinal| {
             since < self.answered_at && window.slot(ordinal).is_some_and(|slot| slot.tries > 1)
         };

@@ -266,10 +266,11 @@ impl Engine {
     /// What a restart must know of the lanes of a shard, as of its cursor.
     fn lanes_row(&mut self, shard: u16) -> LanesRow {
         let Some(window) = self.windows.get(usize::from(shard)) else { return LanesRow::default() };
+        let ahead = markers_ahead(window);
         let lanes = window.lanes.rooms().map(|(index, lane)| LaneRow {
             room: self.rooms.get(index).map(|room| room.key.clone()).unwrap_or_default(),
             next: window.lanes.cursor(lane).0,
-            owed: owed_behind_cursor(window, index, lane),
+            owed: owed_behind_cursor(window, lane, ahead.get(&index).map_or(0, |(_, count)| *count)),
             at: window.lanes.oldest_of(lane).unwrap_or(0),
         });
         LanesRow { lanes: lanes.collect() }
@@ -286,14 +287,28 @@ impl Engine {
     }
 }
 
-/// Events of a lane between its own cursor and that of the shard. After a restart the main path does not meet them.
-fn owed_behind_cursor(window: &Window, room: u32, lane: &Lane) -> u64 {
+/// Events of a lane between its own cursor and that of the shard, with so many markers `ahead`. After a restart the main path
+/// does not meet them.
+fn owed_behind_cursor(window: &Window, lane: &Lane, ahead: u64) -> u64 {
     let cursor = window.cursor();
     let slots = lane.ordinals.iter().filter_map(|ordinal| window.lanes.slots.get(ordinal));
     let loaded = slots.filter(|slot| slot.pos.lsn < cursor).count() as u64;
-    let is_ahead = |state, at: Lsn| state == State::Apart && at >= lane.next_load;
-    let markers = window.main_path().filter(|(_, slot)| slot.room == room && is_ahead(slot.state, slot.pos.lsn));
-    loaded + lane.unloaded.saturating_sub(markers.count() as u64)
+    loaded + lane.unloaded.saturating_sub(ahead)
+}
+
+/// What the main path has of each room with a lane that is not in the lane's slots yet: from which record on, and how many
+/// markers. In one pass for all, because there may be tens of thousands, and all else waits meanwhile.
+fn markers_ahead(window: &Window) -> AHashMap<u32, (Lsn, u64)> {
+    let mut ahead: AHashMap<_, _> = window.lanes.rooms().map(|(room, lane)| (room, (lane.next_load, 0))).collect();
+    if ahead.is_empty() {
+        return ahead;
+    }
+    for (_, marker) in window.main_path().filter(|(_, slot)| slot.state == State::Apart) {
+        if let Some((from, count)) = ahead.get_mut(&marker.room) {
+            *count += u64::from(marker.pos.lsn >= *from);
+        }
+    }
+    ahead
 }
 
 /// The room with the largest part of the main path in memory, if it has something waiting there.
