@@ -257,4 +257,10 @@ impl History {
         let at = self.0.iter().rev().find(|(from, _)| *from <= lsn).or(self.0.first());
         at.map(|(_, switches)| switches.as_ref())
     }
+
+    /// Whether no change was heard of since `before` was told.
+    pub fn is_still(&self, before: &History) -> bool {
+        // A change is added at the end, and the last one is never forgotten.
+        self.0.last() == before.0.last()
+    }
 }

@@ -99,7 +99,9 @@ impl Reader {
         Ok(Stream { next: from, records: self.shared.world.log.read(LogId(self.shard), from)? })
     }
 
-    /// Hands some records of a batch to the engine, and keeps the rest for when there is space.
+    /// Hands some records of a batch to the engine, and keeps the rest for when there is space. Records are judged without
+    /// the lock; if another shard's reader heard of a change of the endpoint meanwhile, they are judged once more, because
+    /// the change counts for whatever was not handed over when it was heard of, and so it is told after a restart.
     fn load_chunk(&mut self, batch: Arc<[Record]>, load_from: Lsn) -> Result<(), Stopped> {
         self.follow_endpoint();
         let Some(end) = batch.last().map(|record| record.lsn.next()) else { return Ok(()) };
@@ -109,7 +111,7 @@ impl Reader {
         }
         let settings = self.shared.settings.load_full();
         let from = batch.partition_point(|record| record.lsn < load_from);
-        let (chunk, switches, apart) = {
+        let (chunk, judged_by, apart) = {
             let engine = &mut self.shared.core().engine;
             // What surely does not fit need not be made ready.
             let to = batch.len().min(from + engine.space_left(self.shard).min(CHUNK_RECORDS));
@@ -122,7 +124,7 @@ impl Reader {
         let (style, contents) = (settings.style, &self.shared.world.contents);
         let mut owed = Vec::new();
         for (record, apart) in chunk.iter().zip(apart) {
-            let Some(switches) = switches.at(record.lsn) else { continue };
+            let Some(switches) = judged_by.at(record.lsn) else { continue };
             let of_record =
                 plan::owed(record, settings.endpoint.app.0, switches, style, |pos, make| match (apart, self.shares) {
                     (true, _) => Content::absent(),
@@ -133,6 +135,10 @@ impl Reader {
         }
         let (wakes, loaded_to) = {
             let engine = &mut self.shared.core().engine;
+            if !engine.switches(self.shard).is_still(&judged_by) {
+                self.rest = Some(batch);
+                return Ok(());
+            }
             (engine.load(self.shard, owed, next), engine.next_load(self.shard))
         };
         self.shared.wake(wakes);
@@ -144,10 +150,10 @@ impl Reader {
         self.follow_endpoint();
         let Some(last) = batch.last() else { return Ok(()) };
         let app = self.shared.settings.load().endpoint.app.0;
-        let switches = self.shared.core().engine.switches(self.shard);
+        let judged_by = self.shared.core().engine.switches(self.shard);
         let (mut owed, mut first_at) = (0, None);
         for record in batch {
-            let Some(switches) = switches.at(record.lsn) else { continue };
+            let Some(switches) = judged_by.at(record.lsn) else { continue };
             let of_record = plan::count(record, app, switches);
             let of_record = of_record.map_err(|error| Stopped::Record { at: record.lsn, error })?;
             if of_record > 0 {
@@ -156,7 +162,15 @@ impl Reader {
             owed += of_record;
         }
         let next = last.lsn.next();
-        self.shared.core().engine.count(self.shard, owed as u64, first_at.unwrap_or(0), next);
+        {
+            let engine = &mut self.shared.core().engine;
+            if !engine.switches(self.shard).is_still(&judged_by) {
+                // Read again, and judged again.
+                self.ahead = None;
+                return Ok(());
+            }
+            engine.count(self.shard, owed as u64, first_at.unwrap_or(0), next);
+        }
         if let Some(stream) = &mut self.ahead {
             stream.next = next;
         }
