@@ -51,15 +51,22 @@ pub(super) async fn list(ctx: &mut Context<'_>) -> anyhow::Result<ExitCode> {
         ]);
     }
     table.print();
-    for endpoint in items(&answer, "endpoints") {
-        if let Some(lost) = endpoint["state"]["lost_records"].as_u64().filter(|lost| *lost > 0) {
-            let (app, id) = (cell(&endpoint["app"]), cell(&endpoint["id"]));
-            say!(
-                "{id} of app {app}: beside these, {lost} records were dropped by retention before it was known whether they were owed"
-            );
-        }
-    }
+    items(&answer, "endpoints").for_each(remarks);
     DONE
+}
+
+/// What the table has no column for.
+fn remarks(endpoint: &Value) {
+    let (app, id) = (cell(&endpoint["app"]), cell(&endpoint["id"]));
+    let some = |name: &str| endpoint["state"][name].as_u64().filter(|number| *number > 0);
+    if let Some(skipped) = some("skipped") {
+        say!("{id} of app {app}: of the expired, {skipped} were skipped, by its retry policy or by hand");
+    }
+    if let Some(lost) = some("lost_records") {
+        say!(
+            "{id} of app {app}: beside these, {lost} records were dropped by retention before it was known whether they were owed"
+        );
+    }
 }
 
 pub(super) async fn show(ctx: &mut Context<'_>, endpoint: &str) -> anyhow::Result<ExitCode> {
