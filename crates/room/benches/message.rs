@@ -175,26 +175,7 @@ fn draft(from: &UserId, random: u32, body: &Bytes) -> Draft {
 fn created() -> Room {
     let mut room = Room::absent();
     let Ok(owner) = UserId::new("ann") else { return room };
-    let info = RoomInfo {
-        room_type: "Live".into(),
-        name: "Lobby".into(),
-        owner: owner.clone(),
-        cover_url: String::new(),
-        background_url: String::new(),
-        custom_info: String::new(),
-        notice: String::new(),
-        seat_template: String::new(),
-        take_seat_mode: String::new(),
-        is_message_disabled: false,
-        is_seat_enabled: false,
-        is_public_visible: true,
-        is_unlimited_room_enabled: false,
-        keep_owner_on_seat: false,
-        max_seat_count: 0,
-        max_member_count: 0,
-        activity_status: 0,
-        category: Vec::new(),
-    };
+    let info = RoomInfo { name: "Lobby".into(), is_public_visible: true, ..RoomInfo::bare("Live", owner.clone()) };
     let create = Command::Create(CreateRoom { operator: owner, info, incarnation: Incarnation::from_random(1) });
     if let Ok(outcome) = decide(&room, &Facts::default(), create, UnixMillis(1)) {
         outcome.events.iter().for_each(|event| fold(&mut room, event));

@@ -49,6 +49,33 @@ pub struct RoomInfo {
     pub category: Vec<i64>,
 }
 
+impl RoomInfo {
+    /// A room of this type and owner of which nothing else is said: no texts, no seats, no limits, nothing switched on.
+    #[must_use]
+    pub fn bare(room_type: &str, owner: UserId) -> Self {
+        Self {
+            room_type: room_type.to_owned(),
+            name: String::new(),
+            owner,
+            cover_url: String::new(),
+            background_url: String::new(),
+            custom_info: String::new(),
+            notice: String::new(),
+            seat_template: String::new(),
+            take_seat_mode: String::new(),
+            is_message_disabled: false,
+            is_seat_enabled: false,
+            is_public_visible: false,
+            is_unlimited_room_enabled: false,
+            keep_owner_on_seat: false,
+            max_seat_count: 0,
+            max_member_count: 0,
+            activity_status: 0,
+            category: Vec::new(),
+        }
+    }
+}
+
 /// App-wide truths and settings that the caller looked up for one command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {

@@ -77,25 +77,6 @@ fn room(n: u32) -> RoomKey {
 
 fn create() -> Command {
     let owner = UserId::new("ann").unwrap();
-    let info = RoomInfo {
-        room_type: "Live".into(),
-        name: String::new(),
-        owner: owner.clone(),
-        cover_url: String::new(),
-        background_url: String::new(),
-        custom_info: String::new(),
-        notice: String::new(),
-        seat_template: String::new(),
-        take_seat_mode: String::new(),
-        is_message_disabled: false,
-        is_seat_enabled: false,
-        is_public_visible: true,
-        is_unlimited_room_enabled: false,
-        keep_owner_on_seat: false,
-        max_seat_count: 0,
-        max_member_count: 0,
-        activity_status: 0,
-        category: Vec::new(),
-    };
+    let info = RoomInfo { is_public_visible: true, ..RoomInfo::bare("Live", owner.clone()) };
     Command::Create(CreateRoom { operator: owner, info, incarnation: Incarnation::from_random(7) })
 }

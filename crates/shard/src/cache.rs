@@ -216,26 +216,7 @@ mod tests {
     /// A room whose snapshot has about this many bytes.
     fn large(bytes: usize) -> Room {
         let operator = UserId::new("ann").expect("user");
-        let info = RoomInfo {
-            room_type: "Live".into(),
-            name: String::new(),
-            owner: operator.clone(),
-            cover_url: String::new(),
-            background_url: String::new(),
-            custom_info: "x".repeat(bytes),
-            notice: String::new(),
-            seat_template: String::new(),
-            take_seat_mode: String::new(),
-            is_message_disabled: false,
-            is_seat_enabled: false,
-            is_public_visible: false,
-            is_unlimited_room_enabled: false,
-            keep_owner_on_seat: false,
-            max_seat_count: 0,
-            max_member_count: 0,
-            activity_status: 0,
-            category: Vec::new(),
-        };
+        let info = RoomInfo { custom_info: "x".repeat(bytes), ..RoomInfo::bare("Live", operator.clone()) };
         let mut room = Room::absent();
         let incarnation = Incarnation::from_random(7);
         fold(&mut room, &Event::RoomCreated { at: UnixMillis(1), operator, incarnation, info });

@@ -252,23 +252,13 @@ pub(crate) fn user(id: &str) -> UserId {
 
 pub(crate) fn room_info() -> RoomInfo {
     RoomInfo {
-        room_type: "Live".into(),
         name: "Night market".into(),
-        owner: user("host_lin"),
-        cover_url: String::new(),
-        background_url: String::new(),
-        custom_info: String::new(),
-        notice: String::new(),
-        seat_template: String::new(),
         take_seat_mode: "ApplyToTake".into(),
-        is_message_disabled: false,
         is_seat_enabled: true,
         is_public_visible: true,
-        is_unlimited_room_enabled: false,
-        keep_owner_on_seat: false,
         max_seat_count: 9,
         max_member_count: 500,
-        activity_status: 0,
         category: vec![3, 11],
+        ..RoomInfo::bare("Live", user("host_lin"))
     }
 }

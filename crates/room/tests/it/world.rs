@@ -14,24 +14,19 @@ pub(crate) fn user(name: &str) -> UserId {
 
 pub(crate) fn info(owner: &str) -> RoomInfo {
     RoomInfo {
-        room_type: "Live".into(),
         name: "Lobby".into(),
-        owner: user(owner),
         cover_url: "https://img.example/c.png".into(),
-        background_url: String::new(),
-        custom_info: String::new(),
         notice: "be kind".into(),
         seat_template: "AudioSalon".into(),
         take_seat_mode: "FreeToTake".into(),
-        is_message_disabled: false,
         is_seat_enabled: true,
         is_public_visible: true,
-        is_unlimited_room_enabled: false,
         keep_owner_on_seat: true,
         max_seat_count: 9,
         max_member_count: 100,
         activity_status: -3,
         category: vec![1, 2],
+        ..RoomInfo::bare("Live", user(owner))
     }
 }
 

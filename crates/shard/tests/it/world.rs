@@ -168,24 +168,10 @@ pub(crate) fn user(name: &str) -> UserId {
 
 pub(crate) fn create(owner: &str) -> Command {
     let info = RoomInfo {
-        room_type: "Live".into(),
         name: "Lobby".into(),
-        owner: user(owner),
-        cover_url: String::new(),
-        background_url: String::new(),
-        custom_info: String::new(),
-        notice: String::new(),
-        seat_template: String::new(),
         take_seat_mode: "FreeToTake".into(),
-        is_message_disabled: false,
-        is_seat_enabled: false,
         is_public_visible: true,
-        is_unlimited_room_enabled: false,
-        keep_owner_on_seat: false,
-        max_seat_count: 0,
-        max_member_count: 0,
-        activity_status: 0,
-        category: Vec::new(),
+        ..RoomInfo::bare("Live", user(owner))
     };
     Command::Create(CreateRoom { operator: user(owner), info, incarnation: Incarnation::from_random(7) })
 }

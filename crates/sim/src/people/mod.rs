@@ -161,24 +161,5 @@ pub(crate) fn user(name: &str) -> UserId {
 }
 
 fn room_info() -> RoomInfo {
-    RoomInfo {
-        room_type: "Live".to_owned(),
-        name: "a room".to_owned(),
-        owner: user("ann"),
-        cover_url: String::new(),
-        background_url: String::new(),
-        custom_info: String::new(),
-        notice: String::new(),
-        seat_template: String::new(),
-        take_seat_mode: String::new(),
-        is_message_disabled: false,
-        is_seat_enabled: false,
-        is_public_visible: true,
-        is_unlimited_room_enabled: false,
-        keep_owner_on_seat: false,
-        max_seat_count: 0,
-        max_member_count: 0,
-        activity_status: 0,
-        category: Vec::new(),
-    }
+    RoomInfo { name: "a room".to_owned(), is_public_visible: true, ..RoomInfo::bare("Live", user("ann")) }
 }

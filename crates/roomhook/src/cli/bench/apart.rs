@@ -84,16 +84,8 @@ pub(super) async fn run(args: &Args, manner: Manner) -> anyhow::Result<ExitCode>
 fn report(args: &Args, manner: Manner, bench: &Bench<'_>, without: &Kind, with: &Kind) -> anyhow::Result<Report> {
     let mut report = Report::new("webhook");
     report.field("bad_neighbour", format!("{manner:?}").to_lowercase());
-    for (name, value) in [
-        ("connections", args.connections),
-        ("rooms", args.rooms),
-        ("size", args.size),
-        ("rate", bench.rate),
-        ("seconds", args.seconds),
-        ("rounds", args.rounds),
-    ] {
-        report.field(name, value);
-    }
+    report.fields(args.volume.told());
+    report.fields([("rate", bench.rate), ("seconds", args.seconds), ("rounds", args.rounds)]);
     let (receipts, deliveries) = (
         [median_p99(&without.receipts), median_p99(&with.receipts)],
         [median_p99(&without.deliveries), median_p99(&with.deliveries)],
@@ -133,10 +125,10 @@ impl Bench<'_> {
         let subject = Subject::start("administrator", own).await?;
         let theirs = subject.of_another_app(NEIGHBOUR, NEIGHBOURS_KEY);
         let caller = Caller::connect(theirs.target.clone(), theirs.admin.clone()).await?;
-        let rooms = new_rooms(&theirs, args.rooms).await?;
+        let rooms = new_rooms(&theirs, args.volume.rooms).await?;
         let neighbour = Neighbour { subject: theirs, caller, endpoint, rooms, pending: 0 };
         let rate = if args.rate == 0 { RATE } else { args.rate };
-        let rooms = new_rooms(&subject, args.rooms).await?;
+        let rooms = new_rooms(&subject, args.volume.rooms).await?;
         Ok(Bench { args, rate, subject, receiver, rooms, neighbour, memory: None })
     }
 
@@ -175,9 +167,7 @@ impl Bench<'_> {
 
     fn plan(&self, rooms: &str, acks: Option<Acks>, held_back: Option<Arc<HeldBack>>) -> Plan {
         Plan {
-            connections: self.args.connections,
-            rooms: self.args.rooms,
-            size: self.args.size,
+            volume: self.args.volume,
             rate: self.rate,
             seconds: self.args.seconds,
             warmup: 1,

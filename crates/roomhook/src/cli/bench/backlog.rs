@@ -43,7 +43,7 @@ struct Resting {
 /// `--backlog-only`: memory with 50,000 undelivered and with all of them, then catching up.
 pub(super) async fn run(args: &Args, subject: &mut Subject, receiver: &mut HookReceiver) -> anyhow::Result<ExitCode> {
     let started_mb = subject.probe.and_then(Probe::rss_mb);
-    let rooms = new_rooms(subject, args.rooms).await?;
+    let rooms = new_rooms(subject, args.volume.rooms).await?;
     receiver.ask::<()>("away").await?;
     let few = SMALL.min(args.backlog);
     let small = pile(args, subject, &rooms, few, few).await?;
@@ -56,9 +56,7 @@ pub(super) async fn run(args: &Args, subject: &mut Subject, receiver: &mut HookR
     subject.stop().await?;
 
     let mut report = Report::new("webhook");
-    for (name, value) in [("connections", args.connections), ("rooms", args.rooms), ("size", args.size)] {
-        report.field(name, value);
-    }
+    report.fields(args.volume.told());
     report.field("webhook", !args.no_webhook);
     report.field("backlog", args.backlog);
     report.field("backlog_small", few);
@@ -94,9 +92,7 @@ pub(super) async fn run(args: &Args, subject: &mut Subject, receiver: &mut HookR
 async fn pile(args: &Args, subject: &Subject, rooms: &str, more: u64, undelivered: u64) -> anyhow::Result<Mark> {
     let began = Instant::now();
     let plan = Plan {
-        connections: args.connections,
-        rooms: args.rooms,
-        size: args.size,
+        volume: args.volume,
         rate: args.rate,
         seconds: PILE_SECONDS_MAX,
         messages: Some(more),
@@ -180,9 +176,7 @@ pub(super) async fn outage(args: &Args, subject: &Subject, receiver: &mut HookRe
     receiver.ask::<()>("away").await?;
     let held_back = Arc::new(HeldBack::unlimited());
     let plan = Plan {
-        connections: args.connections,
-        rooms: args.rooms,
-        size: args.size,
+        volume: args.volume,
         seconds: PILE_SECONDS_MAX,
         messages: Some(args.backlog),
         held_back: Some(Arc::clone(&held_back)),

@@ -13,7 +13,7 @@ use super::{
     readers::{Heard, Readers},
     seats::{FormatName, Seated, Seating, seat, server_settings},
     sending::{new_rooms, room_id, sender},
-    stats::{Report, rounded},
+    stats::{Report, cpu_s_per_10k, rounded},
     subject::{Elsewhere, Own, Subject},
 };
 use crate::cli::{client::Client, rest::Caller};
@@ -107,7 +107,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     report.field("format", args.format.name());
     report.field("joined", count);
     report.field("per_s", rounded(count as f64 / took.as_secs_f64()));
-    report.field("cpu_s_per_10k", cpu.map(|cpu| rounded(cpu.as_secs_f64() * 1e4 / count.max(1) as f64)));
+    report.field("cpu_s_per_10k", cpu_s_per_10k(cpu, count as f64).map(rounded));
     let memory = start_mb.zip(peak_mb).map(|(start_mb, peak_mb)| Memory { start_mb, peak_mb });
     report.common(errors, &latencies, memory);
     report.remark(format!("slowest client: {} ms", latencies.max_ms()));

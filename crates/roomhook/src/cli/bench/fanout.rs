@@ -147,16 +147,14 @@ fn report(
     lost: u64,
 ) -> Report {
     let mut report = Report::new("fanout");
-    for (name, value) in [
+    report.fields([
         ("connections", args.connections),
         ("rooms", args.rooms),
         ("size", args.size),
         ("rate", args.rate),
         ("seconds", args.seconds),
         ("in_flight", args.in_flight),
-    ] {
-        report.field(name, value);
-    }
+    ]);
     report.field("format", args.format.name());
     let kb_each = |mb: Option<f64>| {
         let grown = mb.zip(memory.start_mb).map(|(mb, start)| (mb - start).max(0.0) * 1e3);

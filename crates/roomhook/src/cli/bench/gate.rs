@@ -8,9 +8,10 @@ use std::{
 
 use super::{
     hook_receiver::HookReceiver,
+    load::Volume,
     process::Memory,
     sending::{Measured, Plan, measured, new_rooms},
-    stats::{Latencies, Report, rounded},
+    stats::{Latencies, Report, cpu_s_per_10k, rounded},
     subject::{Own, Subject},
 };
 
@@ -22,15 +23,8 @@ use super::{
 /// fast as its slow moderator lets it: what do those notice who are not moderated?
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Requests in flight per app, one per keep-alive connection
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=20_000))]
-    connections: u32,
-    /// Rooms the messages of an app are spread over
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=99_999))]
-    rooms: u32,
-    /// Bytes of text in each message
-    #[arg(long, default_value_t = 300, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=12_000))]
-    size: u32,
+    #[command(flatten)]
+    volume: Volume,
     /// Messages per second of the app without moderator, alone and beside the slow one
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
@@ -102,7 +96,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let memory = with.start_mb.zip(with.peak_mb).map(|(start_mb, peak_mb)| Memory { start_mb, peak_mb });
     let mut report = args.report(&without, &with);
     let [p99_alone, p99_beside] = [&alone, &beside].map(|runs| runs.latencies.ms(0.99));
-    for (name, value) in [
+    report.fields([
         ("p50_ms_alone", alone.latencies.ms(0.5)),
         ("p50_ms_beside_slow", beside.latencies.ms(0.5)),
         ("p99_ms_alone", p99_alone),
@@ -110,9 +104,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ("ratio_p99", rounded(p99_beside / p99_alone.max(0.001))),
         ("slow_per_s", rounded(slowed.latencies.count() as f64 / f64::from((args.seconds + 1) * TURNS))),
         ("p50_ms_slow", slowed.latencies.ms(0.5)),
-    ] {
-        report.field(name, value);
-    }
+    ]);
     report.field("slow_refused", slowed.errors);
     let mut all = Together::new()?;
     let latencies = with.tally.latencies.clone();
@@ -148,13 +140,11 @@ impl Args {
 
     async fn plan(&self, subject: &Subject, rate: u32) -> anyhow::Result<Plan> {
         Ok(Plan {
-            connections: self.connections,
-            rooms: self.rooms,
-            size: self.size,
+            volume: self.volume,
             rate,
             seconds: self.seconds,
             warmup: 1,
-            room_prefix: Some(new_rooms(subject, self.rooms).await?),
+            room_prefix: Some(new_rooms(subject, self.volume.rooms).await?),
             ..Plan::default()
         })
     }
@@ -170,23 +160,12 @@ impl Args {
 
     fn report(&self, without: &Measured, with: &Measured) -> Report {
         let mut report = Report::new("gate");
-        for (name, value) in [
-            ("connections", self.connections),
-            ("rooms", self.rooms),
-            ("size", self.size),
-            ("rate", self.rate),
-            ("seconds", self.seconds),
-            ("concurrency", self.concurrency),
-        ] {
-            report.field(name, value);
-        }
+        report.fields(self.volume.told());
+        report.fields([("rate", self.rate), ("seconds", self.seconds), ("concurrency", self.concurrency)]);
         report.field("moderator_latency_ms", self.moderator_latency.as_secs_f64() * 1e3);
         let per_s = |run: &Measured| rounded(run.tally.latencies.count() as f64 / f64::from(self.seconds));
-        let cpu_s_per_10k = |run: &Measured| {
-            let sent = run.tally.latencies.count();
-            run.cpu.filter(|_| sent > 0).map(|cpu| cpu.as_secs_f64() * 1e4 / sent as f64)
-        };
-        let (cpu_with, cpu_without) = (cpu_s_per_10k(with), cpu_s_per_10k(without));
+        let [cpu_with, cpu_without] =
+            [with, without].map(|run| cpu_s_per_10k(run.cpu, run.tally.latencies.count() as f64));
         report.field("per_s", per_s(with));
         report.field("per_s_unmoderated", per_s(without));
         report.field("cpu_s_per_10k", cpu_with.map(rounded));

@@ -16,6 +16,27 @@ use tokio::{
     net::TcpStream,
 };
 
+/// How much is sent at once, and where to.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(super) struct Volume {
+    /// Requests in flight to an app, one per keep-alive connection
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub(super) connections: u32,
+    /// Rooms the messages of an app are spread over
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=99_999))]
+    pub(super) rooms: u32,
+    /// Bytes of text in each message
+    #[arg(long, default_value_t = 300, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=12_000))]
+    pub(super) size: u32,
+}
+
+impl Volume {
+    /// As reports tell it.
+    pub(super) fn told(&self) -> [(&'static str, u32); 3] {
+        [("connections", self.connections), ("rooms", self.rooms), ("size", self.size)]
+    }
+}
+
 /// Longer heads or bodies than this are no answer of ours.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::process::Probe;
+use super::{process::Probe, stats::cpu_s_per_10k};
 
 /// How fast something was done, and the CPU time that one process spent on ten thousand of it.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +30,6 @@ impl Began {
         let count = count as f64;
         let per_s = count / self.at.elapsed().as_secs_f64().max(1e-6);
         let used = self.cpu.zip(self.probe.and_then(Probe::cpu)).map(|(before, after)| after.saturating_sub(before));
-        Pace { per_s, cpu_s_per_10k: used.map(|used| used.as_secs_f64() * 1e4 / count.max(1.0)) }
+        Pace { per_s, cpu_s_per_10k: cpu_s_per_10k(used, count) }
     }
 }

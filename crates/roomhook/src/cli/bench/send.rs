@@ -3,9 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use super::{
+    load::Volume,
     process::Memory,
     sending::{Acks, Plan, measured},
-    stats::{Report, rounded},
+    stats::{Report, cpu_s_per_10k, rounded},
     subject::{Elsewhere, Own, Subject},
 };
 
@@ -15,15 +16,8 @@ use super::{
 /// sent (without) until its answer is read. CPU and memory are those of the server process alone.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Requests in flight, one per keep-alive connection
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=20_000))]
-    connections: u32,
-    /// Rooms the messages are spread over
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=99_999))]
-    rooms: u32,
-    /// Bytes of text in each message
-    #[arg(long, default_value_t = 300, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=12_000))]
-    size: u32,
+    #[command(flatten)]
+    volume: Volume,
     /// Messages per second, sent whether or not the server keeps up; 0: as fast as it answers
     #[arg(long, default_value_t = 0)]
     rate: u32,
@@ -52,9 +46,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut subject = Subject::prepare(&args.elsewhere, args.own()).await?;
     let plan = Plan {
-        connections: args.connections,
-        rooms: args.rooms,
-        size: args.size,
+        volume: args.volume,
         rate: args.rate,
         seconds: args.seconds,
         warmup: args.warmup,
@@ -65,17 +57,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let took_s = f64::from(args.seconds);
     let (tally, cpu, sent) = (&run.tally, run.cpu, run.tally.latencies.count());
     let mut report = Report::new("send");
-    for (name, value) in [
-        ("connections", args.connections),
-        ("rooms", args.rooms),
-        ("size", args.size),
-        ("rate", args.rate),
-        ("seconds", args.seconds),
-    ] {
-        report.field(name, value);
-    }
+    report.fields(args.volume.told());
+    report.fields([("rate", args.rate), ("seconds", args.seconds)]);
     report.field("per_s", rounded(sent as f64 / took_s));
-    report.field("cpu_s_per_10k", cpu.filter(|_| sent > 0).map(|cpu| rounded(cpu.as_secs_f64() * 1e4 / sent as f64)));
+    report.field("cpu_s_per_10k", cpu_s_per_10k(cpu, sent as f64).map(rounded));
     let memory = run.start_mb.zip(run.peak_mb).map(|(start_mb, peak_mb)| Memory { start_mb, peak_mb });
     report.common(tally.errors, &tally.latencies, memory);
     report.remark(format!("longest answer: {} ms", tally.latencies.max_ms()));

@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::{sync::Notify, task::JoinSet};
 
 use super::{
-    load::{Connection, Pace, Target},
+    load::{Connection, Pace, Target, Volume},
     process::{Probe, peak_rss_mb},
     stats::Latencies,
     subject::Subject,
@@ -28,9 +28,7 @@ use crate::cli::rest::{self, Admin, Caller};
 /// What to send, how fast and for how long.
 #[derive(Default)]
 pub(super) struct Plan {
-    pub(super) connections: u32,
-    pub(super) rooms: u32,
-    pub(super) size: u32,
+    pub(super) volume: Volume,
     pub(super) rate: u32,
     pub(super) seconds: u32,
     pub(super) warmup: u32,
@@ -192,10 +190,10 @@ pub(super) fn room_id(prefix: &str, room: u32) -> String {
 
 /// Runs all connections to the end of the time; returns what they saw, and the server's CPU and peak memory.
 pub(super) async fn measured(subject: &Subject, plan: Plan) -> anyhow::Result<Measured> {
-    let (probe, connections) = (subject.probe, plan.connections);
+    let (probe, connections) = (subject.probe, plan.volume.connections);
     let room_prefix = match plan.room_prefix {
         Some(prefix) => prefix,
-        None => new_rooms(subject, plan.rooms).await?,
+        None => new_rooms(subject, plan.volume.rooms).await?,
     };
     let start_mb = probe.and_then(Probe::rss_mb);
     let begin = Instant::now();
@@ -207,9 +205,9 @@ pub(super) async fn measured(subject: &Subject, plan: Plan) -> anyhow::Result<Me
         pace: Pace::new(begin, plan.rate),
         measure_from,
         end: measure_from + Duration::from_secs(plan.seconds.into()),
-        rooms: plan.rooms,
+        rooms: plan.volume.rooms,
         room_prefix,
-        text: "x".repeat(plan.size as usize),
+        text: "x".repeat(plan.volume.size as usize),
         next: AtomicU64::new(fastrand::u32(..).into()),
         left: AtomicU64::new(plan.messages.unwrap_or(u64::MAX)),
         acks: plan.acks,

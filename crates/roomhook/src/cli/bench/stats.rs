@@ -44,6 +44,11 @@ pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
+/// Seconds of CPU time that ten thousand took, when `count` took `cpu`; nothing when there was none.
+pub(crate) fn cpu_s_per_10k(cpu: Option<Duration>, count: f64) -> Option<f64> {
+    cpu.filter(|_| count > 0.0).map(|cpu| cpu.as_secs_f64() * 1e4 / count)
+}
+
 /// A report: named values in order, and remarks that only the table shows.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -59,6 +64,10 @@ impl Report {
 
     pub(crate) fn field(&mut self, name: &'static str, value: impl Into<serde_json::Value>) {
         self.fields.push((name, value.into()));
+    }
+
+    pub(crate) fn fields<const N: usize>(&mut self, fields: [(&'static str, impl Into<serde_json::Value>); N]) {
+        fields.into_iter().for_each(|(name, value)| self.field(name, value));
     }
 
     pub(crate) fn remark(&mut self, text: impl Into<String>) {

@@ -19,9 +19,10 @@ use super::{
     bad_receiver::Manner,
     bare_client,
     hook_receiver::HookReceiver,
+    load::Volume,
     process::Memory,
     sending::{Acks, HeldBack, Measured, Plan, measured},
-    stats::{Latencies, Report, rounded},
+    stats::{self, Latencies, Report, rounded},
     subject::{Elsewhere, Own, Subject},
 };
 use crate::cli::rest::Caller;
@@ -35,15 +36,8 @@ use crate::cli::rest::Caller;
 /// webhook is set to the receiver, and removed at the end; the app must have none.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Requests in flight to the server, one per keep-alive connection
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=20_000))]
-    pub(super) connections: u32,
-    /// Rooms the messages are spread over; each has one webhook in flight
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=99_999))]
-    pub(super) rooms: u32,
-    /// Bytes of text in each message
-    #[arg(long, default_value_t = 300, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=12_000))]
-    pub(super) size: u32,
+    #[command(flatten)]
+    pub(super) volume: Volume,
     /// Messages per second, sent whether or not webhooks keep up; 0: find the maximum, then half of it
     #[arg(long, default_value_t = 0)]
     pub(super) rate: u32,
@@ -143,23 +137,15 @@ async fn bench(args: &Args, subject: &mut Subject, receiver: &mut HookReceiver) 
     let client = match args.no_client {
         true => None,
         false => {
-            let Args { concurrency: connections, size, seconds, .. } = *args;
+            let Args { concurrency: connections, volume: Volume { size, .. }, seconds, .. } = *args;
             Some(bare_client::rate(bare_client::Load { addr: receiver.addr, connections, size, seconds }).await?)
         }
     };
 
     let latency = half.as_ref().unwrap_or(&first);
     let mut report = Report::new("webhook");
-    for (name, value) in [
-        ("connections", args.connections),
-        ("rooms", args.rooms),
-        ("size", args.size),
-        ("rate", args.rate),
-        ("seconds", args.seconds),
-        ("concurrency", args.concurrency),
-    ] {
-        report.field(name, value);
-    }
+    report.fields(args.volume.told());
+    report.fields([("rate", args.rate), ("seconds", args.seconds), ("concurrency", args.concurrency)]);
     report.field("endpoint_latency_ms", args.endpoint_latency.as_secs_f64() * 1e3);
     report.field("backlog", args.backlog);
     report.field("deliveries_per_s", rounded(first.deliveries_per_s));
@@ -207,9 +193,7 @@ async fn phase(args: &Args, rate: u32, subject: &Subject, receiver: &mut HookRec
         _ => HeldBack::unlimited(),
     });
     let plan = Plan {
-        connections: args.connections,
-        rooms: args.rooms,
-        size: args.size,
+        volume: args.volume,
         rate,
         seconds: args.seconds,
         warmup: 1,
@@ -238,7 +222,7 @@ async fn phase(args: &Args, rate: u32, subject: &Subject, receiver: &mut HookRec
         _ => 0.0,
     };
     let deliveries = deliveries_per_s * f64::from(args.seconds);
-    let cpu_s_per_10k = sent.cpu.filter(|_| deliveries > 0.0).map(|cpu| cpu.as_secs_f64() * 1e4 / deliveries);
+    let cpu_s_per_10k = stats::cpu_s_per_10k(sent.cpu, deliveries);
     let acknowledged = std::mem::take(&mut *times.lock().unwrap_or_else(PoisonError::into_inner));
     let arrivals = receiver.take_arrivals().await?;
     let mut latencies = Latencies::new()?;
