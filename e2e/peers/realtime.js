@@ -51,7 +51,9 @@ function open({ url, protobuf, token, ask_for_tokens, data }) {
   client.on('publication', (context) => tell({ event: 'own_publication', channel: context.channel, ...publication(context) }));
 }
 
-const publication = ({ offset, data, info }) => ({ offset: offset ?? 0, data: unpack(data), user: info?.user ?? null });
+const publication = ({ offset, data, info }) => (
+  { offset: offset ?? 0, data: unpack(data), user: info?.user ?? null, client: info?.client ?? null }
+);
 
 function enter({ channel, join_leave }) {
   const room = client.newSubscription(channel, { recoverable: true, joinLeave: join_leave ?? false });

@@ -49,7 +49,8 @@ class Peer(ClientEventHandler):
         return json.loads(value.decode("utf-8")) if value else None
 
     def publication(self, pub):
-        return {"offset": pub.offset or 0, "data": self.unpack(pub.data), "user": pub.info.user if pub.info else None}
+        user, client = (pub.info.user, pub.info.client) if pub.info else (None, None)
+        return {"offset": pub.offset or 0, "data": self.unpack(pub.data), "user": user, "client": client}
 
     async def get_token(self):
         given = asyncio.get_running_loop().create_future()

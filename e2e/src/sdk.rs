@@ -109,12 +109,15 @@ pub struct Publication {
     pub data: Value,
     /// `info.user`, if there is an `info`.
     pub user: Option<String>,
+    /// `info.client`, if there is an `info`: empty for what no client published.
+    pub client: Option<String>,
 }
 
 impl Publication {
     fn from(line: &Value) -> Result<Self> {
         let offset = line["offset"].as_u64().with_context(|| format!("no offset in {line}"))?;
-        Ok(Self { offset, data: line["data"].clone(), user: line["user"].as_str().map(str::to_owned) })
+        let text = |name: &str| line[name].as_str().map(str::to_owned);
+        Ok(Self { offset, data: line["data"].clone(), user: text("user"), client: text("client") })
     }
 
     /// The text of its only element.

@@ -161,7 +161,7 @@ fn draft(from: &UserId, random: u32, body: &Bytes) -> Draft {
     Draft {
         from: from.clone(),
         operator: from.clone(),
-        origin: Origin { platform: Platform::RestApi, client_ip: Ipv4Addr::LOCALHOST.into() },
+        origin: Origin { platform: Platform::RestApi, client_ip: Ipv4Addr::LOCALHOST.into(), client: None },
         random,
         dedup: true,
         msg_id: MsgId { account: (1 << 57) + 1, secs: 1_700_000_000, random },

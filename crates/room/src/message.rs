@@ -26,6 +26,19 @@ pub struct Origin {
     pub platform: Platform,
     /// Address of the client, or of the REST caller; becomes `ClientIP`.
     pub client_ip: IpAddr,
+    /// The realtime connection that it came over; `None` for REST.
+    pub client: Option<ClientId>,
+}
+
+/// A realtime connection, as clients call it (`client` in Centrifuge): how a sender knows its own message. It is kept with
+/// the message, so that live, recovered and old messages read the same, after a restart, too. 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientId(pub u128);
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
 }
 
 /// `MsgPriority`: decides who is dropped first by rate control.

@@ -16,6 +16,7 @@ use http::{HeaderValue, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade};
 use roomhook_centrifuge::codes;
+use roomhook_room::ClientId;
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
@@ -205,12 +206,12 @@ fn task_of(hub: &Arc<Hub>, upgraded: Upgraded, form: Form, client: Client) -> Ta
     let id = hub.connections_made.fetch_add(1, Ordering::Relaxed);
     let draw = || hub.services.entropy.draw();
     // Two draws and the number: unique here even if the source of randomness is poor.
-    let client_id = format!("{:016x}{:08x}{id:08x}", draw(), draw() as u32);
+    let client_id = ClientId(u128::from(draw()) << 64 | u128::from(draw() as u32) << 32 | u128::from(id as u32));
     let (plain, reader, writer) = socket.split();
     let limits = outbox::Limits { queue_bytes_max: hub.config.outbox_bytes_max };
     let outbox = Outbox::new(plain, limits, hub.metrics.outbox.clone());
     let lane = id as usize % hub.lanes;
-    let conn = Conn::new(ConnId(id), client_id.clone().into(), form, lane, outbox, hub.metrics.clone());
+    let conn = Conn::new(ConnId(id), client_id, form, lane, outbox, hub.metrics.clone());
     let mut decoder = Decoder::new(hub.config.ws_limits(form.deflate_bytes_min.is_some()));
     // Copied, because it is a part of the whole buffer that HTTP read into.
     decoder.push(&first_bytes);

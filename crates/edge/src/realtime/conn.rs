@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 use roomhook_centrifuge::Format;
-use roomhook_room::{AppId, RoomId, UserId};
+use roomhook_room::{AppId, ClientId, RoomId, UserId};
 
 use super::{encode::Form, outbox::Outbox, telemetry::RealtimeMetrics};
 
@@ -17,7 +17,7 @@ pub(crate) struct ConnId(pub(crate) u64);
 pub(crate) struct Conn {
     id: ConnId,
     /// What the client and other clients call it.
-    client_id: Box<str>,
+    client_id: ClientId,
     form: Form,
     lane: usize,
     outbox: Outbox,
@@ -31,7 +31,7 @@ pub(crate) struct Conn {
 impl Conn {
     pub(crate) fn new(
         id: ConnId,
-        client_id: Box<str>,
+        client_id: ClientId,
         form: Form,
         lane: usize,
         outbox: Outbox,
@@ -45,8 +45,8 @@ impl Conn {
         self.id
     }
 
-    pub(crate) fn client_id(&self) -> &str {
-        &self.client_id
+    pub(crate) fn client_id(&self) -> ClientId {
+        self.client_id
     }
 
     pub(crate) fn format(&self) -> Format {

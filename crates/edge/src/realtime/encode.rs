@@ -6,8 +6,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use roomhook_centrifuge::{Format, Publication, Reply};
-use roomhook_room::Message;
+use roomhook_centrifuge::{ClientInfo, Format, Publication, Reply};
+use roomhook_room::{Draft, Message};
 
 use super::ws::{self, Opcode};
 
@@ -116,7 +116,8 @@ struct Shared {
 impl Encoded {
     pub(crate) fn new(channel: &str, message: &Message) -> Self {
         let data = message_json(message);
-        let publication = Publication { data, offset: message.seq.0, ..Publication::default() };
+        let info = Some(sender(&message.draft));
+        let publication = Publication { data, info, offset: message.seq.0, ..Publication::default() };
         let shared = |format: Format| {
             let mut element = 0..0;
             let mut payload_at = 0;
@@ -156,6 +157,12 @@ impl Encoded {
     }
 }
 
+/// Whose message it is. What came by REST has no connection: an empty one is no client's own.
+fn sender(draft: &Draft) -> ClientInfo {
+    let client = draft.origin.client.map(|client| client.to_string()).unwrap_or_default();
+    ClientInfo { user: draft.from.as_str().to_owned(), client, ..ClientInfo::default() }
+}
+
 /// A message's publication data, in the names of the webhook. `MsgBody` and `CloudCustomData` are JSON already.
 fn message_json(message: &Message) -> Bytes {
     let draft = &message.draft;
@@ -181,16 +188,17 @@ pub(crate) mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use roomhook_centrifuge::{PushBody, Replies, ReplyBody, SubscribeResult};
-    use roomhook_room::{Draft, MsgId, MsgSeq, Origin, Platform, Priority, UnixMillis, UserId};
+    use roomhook_room::{ClientId, MsgId, MsgSeq, Origin, Platform, Priority, UnixMillis, UserId};
 
     use super::*;
 
+    /// By REST.
     pub(crate) fn message(seq: u64, text: &str) -> Message {
         let from = UserId::new("ann \"x\"").unwrap();
         let draft = Draft {
             operator: from.clone(),
             from,
-            origin: Origin { platform: Platform::Web, client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST) },
+            origin: Origin { platform: Platform::Web, client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST), client: None },
             random: 7,
             dedup: true,
             msg_id: MsgId { account: 144_115_188_075_855_873, secs: 1_767_225_600, random: 7 },
@@ -218,9 +226,19 @@ pub(crate) mod tests {
         let expected = concat!(
             r#"{"push":{"channel":"room:1","pub":{"data":{"Event":"Message","MsgId":"144115188075855873-1767225600-7","#,
             r#""MsgSeq":11,"MsgTime":1767225600,"From_Account":"ann \"x\"","Random":7,"MsgBody":[{"MsgType":"TIMTextElem","#,
-            r#""MsgContent":{"Text":"hi"}}],"CloudCustomData":""},"offset":11}}}"#
+            r#""MsgContent":{"Text":"hi"}}],"CloudCustomData":""},"info":{"user":"ann \"x\"","client":""},"offset":11}}}"#
         );
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn a_publication_says_which_connection_it_came_over() {
+        let mut message = message(11, "hi");
+        message.draft.origin.client = Some(ClientId(0xc1));
+        let json = payload(&Encoded::new("room:1", &message).json.face.plain);
+        let json = std::str::from_utf8(&json).unwrap();
+        let info = r#""info":{"user":"ann \"x\"","client":"000000000000000000000000000000c1"}"#;
+        assert!(json.contains(info), "{json}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The door for clients: the Centrifuge client protocol over WebSocket (docs/protocol.md has what it says).
+//! The door for clients: the Centrifuge client protocol over WebSocket (docs/realtime.md has what it says).
 //!
 //! ```text
 //! socket ── task ── session        one task per connection; the session decides, the task does

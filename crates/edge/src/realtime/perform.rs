@@ -49,7 +49,7 @@ pub(crate) fn start(
             Outcome::Left
         }),
         Action::Send { room, platform, input } => Box::pin(async move {
-            let origin = Origin { platform, client_ip: ip };
+            let origin = Origin { platform, client_ip: ip, client: Some(conn.client_id()) };
             Outcome::Sent(send(&hub, &conn, room, origin, &input).await)
         }),
         Action::Members { room } => Box::pin(async move {

@@ -73,7 +73,7 @@ async fn send(
         room: call.room(room)?,
         from: call.user_or_caller(from)?,
         operator: call.caller.user.clone(),
-        origin: Origin { platform: Platform::RestApi, client_ip: call.client_ip },
+        origin: Origin { platform: Platform::RestApi, client_ip: call.client_ip, client: None },
         random: message.random,
         priority: message.priority,
         says: message.says,

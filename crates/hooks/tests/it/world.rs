@@ -235,7 +235,7 @@ pub(crate) fn draft(text: &str) -> Draft {
     Draft {
         from: user("ana_k"),
         operator: user("ana_k"),
-        origin: Origin { platform: Platform::Web, client_ip: [203, 0, 113, 24].into() },
+        origin: Origin { platform: Platform::Web, client_ip: [203, 0, 113, 24].into(), client: None },
         random: 2_874_610_953,
         dedup: true,
         msg_id: MsgId { account: 144_115_289_000_012_345, secs: 1_767_225_663, random: 2_874_610_953 },

@@ -9,7 +9,7 @@ use crate::{
     command::{RoomInfo, Statistic},
     event::Event,
     ids::{Incarnation, MsgSeq, UnixMillis, UserId},
-    message::{Draft, Message, MsgId, Origin, Platform, Priority},
+    message::{ClientId, Draft, Message, MsgId, Origin, Platform, Priority},
 };
 
 impl From<&Event> for wire::Event {
@@ -92,6 +92,8 @@ impl From<&Message> for wire::MessageSent {
             client_ip6_high: (ip6 >> 64) as u64,
             client_ip6_low: ip6 as u64,
             room_type: room_type.clone(),
+            client_high: origin.client.map(|ClientId(bits)| (bits >> 64) as u64),
+            client_low: origin.client.map_or(0, |ClientId(bits)| bits as u64),
         }
     }
 }
@@ -112,10 +114,12 @@ impl TryFrom<wire::MessageSent> for Message {
                 Ipv6Addr::from_bits(u128::from(sent.client_ip6_high) << 64 | u128::from(sent.client_ip6_low)).into()
             }
         };
+        let low = u128::from(sent.client_low);
+        let client = sent.client_high.map(|high| ClientId(u128::from(high) << 64 | low));
         let draft = Draft {
             from,
             operator,
-            origin: Origin { platform: platform(sent.platform)?, client_ip },
+            origin: Origin { platform: platform(sent.platform)?, client_ip, client },
             random: sent.random,
             dedup: sent.dedup,
             msg_id: MsgId { account: sent.msg_id_account, secs: sent.msg_id_secs, random: sent.msg_id_random },

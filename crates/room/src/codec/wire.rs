@@ -95,6 +95,11 @@ pub(super) struct MessageSent {
     /// Empty for `Live`.
     #[prost(string, tag = "18")]
     pub(super) room_type: String,
+    /// The upper half of the client's connection id; absent when it came over none.
+    #[prost(fixed64, optional, tag = "19")]
+    pub(super) client_high: Option<u64>,
+    #[prost(fixed64, tag = "20")]
+    pub(super) client_low: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use roomhook_room::{
-    AppId, CodecError, Draft, Endpoint, EndpointId, Event, GateFailure, Incarnation, Message, MsgId, MsgSeq, Order,
-    Origin, PastSwitches, Platform, Positions, Priority, RetryProfile, Room, RoomInfo, Start, Statistic, Token,
+    AppId, ClientId, CodecError, Draft, Endpoint, EndpointId, Event, GateFailure, Incarnation, Message, MsgId, MsgSeq,
+    Order, Origin, PastSwitches, Platform, Positions, Priority, RetryProfile, Room, RoomInfo, Start, Statistic, Token,
     UnixMillis, UserId, decode_directory_record, decode_record, encode_record, encode_record_into,
 };
 
@@ -51,7 +51,12 @@ fn platform() -> impl Strategy<Value = Platform> {
 }
 
 fn message() -> impl Strategy<Value = Message> {
-    let origin = (platform(), any::<IpAddr>()).prop_map(|(platform, client_ip)| Origin { platform, client_ip });
+    let client = prop::option::of(any::<u128>().prop_map(ClientId));
+    let origin = (platform(), any::<IpAddr>(), client).prop_map(|(platform, client_ip, client)| Origin {
+        platform,
+        client_ip,
+        client,
+    });
     let priority = prop::sample::select(vec![Priority::Low, Priority::Normal, Priority::High]);
     let bytes = || any::<Vec<u8>>().prop_map(Bytes::from);
     let msg_id = any::<(u64, u64, u32)>().prop_map(|(account, secs, random)| MsgId { account, secs, random });

@@ -39,7 +39,7 @@ pub(crate) fn draft(from: &str, random: u32, body: &str) -> Draft {
     Draft {
         from: user(from),
         operator: user("administrator"),
-        origin: Origin { platform: Platform::RestApi, client_ip: Ipv4Addr::new(203, 0, 113, 7).into() },
+        origin: Origin { platform: Platform::RestApi, client_ip: Ipv4Addr::new(203, 0, 113, 7).into(), client: None },
         random,
         dedup: true,
         msg_id: MsgId { account: (1 << 57) + 1, secs: 1_700_000_000, random },

@@ -180,7 +180,7 @@ pub(crate) fn draft(from: &str, random: u32) -> Draft {
     Draft {
         from: user(from),
         operator: user(from),
-        origin: Origin { platform: Platform::Web, client_ip: Ipv4Addr::LOCALHOST.into() },
+        origin: Origin { platform: Platform::Web, client_ip: Ipv4Addr::LOCALHOST.into(), client: None },
         random,
         dedup: true,
         msg_id: MsgId { account: (1 << 57) + 1, secs: 1_700_000_000, random },

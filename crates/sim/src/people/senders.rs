@@ -158,7 +158,7 @@ fn draft(dice: &Dice, number: u32, poison: u64) -> Draft {
     Draft {
         operator: from.clone(),
         from,
-        origin: Origin { platform: Platform::Web, client_ip: Ipv4Addr::LOCALHOST.into() },
+        origin: Origin { platform: Platform::Web, client_ip: Ipv4Addr::LOCALHOST.into(), client: None },
         random: number,
         dedup: dice.chance(900),
         msg_id: MsgId { account: 0, secs: 0, random: 0 },

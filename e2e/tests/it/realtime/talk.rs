@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result};
 use roomhook_e2e::receiver::Receiver;
-use roomhook_e2e::sdk::{Flavour, Options, Sdk, channel};
+use roomhook_e2e::sdk::{Flavour, Options, Publication, Sdk, channel};
 use roomhook_e2e::server::{Server, Setup};
 use roomhook_e2e::{SDKAPPID, rest};
 use serde_json::{Value, json};
@@ -101,6 +101,53 @@ async fn what_anybody_says_reaches_every_sdk_and_the_webhook_alike() -> Result<(
         assert_eq!(webhook.param("SdkAppid"), Some(SDKAPPID.to_string().as_str()));
     }
     assert_eq!(first[2].data["Random"], 7, "the sender's own");
+    Ok(())
+}
+
+/// Number, `info.user` and `info.client`, as an app reads them.
+fn whose(heard: &[Publication]) -> Vec<(u64, &str, &str)> {
+    const NONE: &str = "no info";
+    heard
+        .iter()
+        .map(|said| (said.offset, said.user.as_deref().unwrap_or(NONE), said.client.as_deref().unwrap_or(NONE)))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_client_tells_its_own_words_from_those_of_others() -> Result<()> {
+    let mut server = Setup::default().start().await?;
+    let mut backend = lobby(&server).await?;
+    let mut members = Vec::new();
+    let mut expected = vec![(1, "ana_k".to_owned(), String::new())];
+    for (flavour, seq) in Flavour::ALL.into_iter().zip(2..) {
+        // One user with four connections, so that the user alone does not tell them apart.
+        let options = Options { token: rest::usersig_of("ben"), ..Options::default() };
+        let mut member = Sdk::start(flavour, server.address(), options).await?;
+        member.connect().await?;
+        let client = member.event("connected").await?["client"].as_str().context("a client id")?.to_owned();
+        member.join("lobby").await?;
+        expected.push((seq, "ben".to_owned(), client));
+        members.push(member);
+    }
+    let expected: Vec<_> = expected.iter().map(|(seq, user, client)| (*seq, user.as_str(), client.as_str())).collect();
+
+    backend.text("lobby", "ana_k", "by REST").await?;
+    for member in &mut members {
+        member.must("publish", json!({"channel": channel("lobby"), "data": {"Text": "mine"}})).await?;
+    }
+    for member in &mut members {
+        let flavour = member.flavour();
+        assert_eq!(whose(&member.publications(5).await?), expected, "{flavour}, live");
+        assert_eq!(whose(&member.history("lobby", json!({"limit": -1})).await?), expected, "{flavour}, asked for");
+    }
+
+    server.kill_9().await?;
+    server.start_again().await?;
+    for member in &mut members {
+        let flavour = member.flavour();
+        member.event("subscribed").await?;
+        assert_eq!(whose(&member.history("lobby", json!({"limit": -1})).await?), expected, "{flavour}, from the disk");
+    }
     Ok(())
 }
 

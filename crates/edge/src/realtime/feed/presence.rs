@@ -14,7 +14,7 @@ pub(super) fn members(room: &Room, members_max: usize) -> Result<ReplyBody, Erro
         return Err(codes::error::NOT_AVAILABLE.into());
     }
     let presence =
-        room.members.values().map(|member| (member.conn.client_id().to_owned(), info(&member.conn))).collect();
+        room.members.values().map(|member| (member.conn.client_id().to_string(), info(&member.conn))).collect();
     Ok(ReplyBody::Presence(PresenceResult { presence }))
 }
 
@@ -30,7 +30,7 @@ pub(super) fn count(room: &Room) -> ReplyBody {
 fn info(conn: &Conn) -> ClientInfo {
     ClientInfo {
         user: conn.user().map(|user| user.as_str().to_owned()).unwrap_or_default(),
-        client: conn.client_id().to_owned(),
+        client: conn.client_id().to_string(),
         ..ClientInfo::default()
     }
 }

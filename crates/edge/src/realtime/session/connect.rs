@@ -44,7 +44,7 @@ impl Session {
         // Personal notices come on a channel of the user's own, which nobody has to ask for.
         let own_channel = ServerSubscription { channel: user_channel(&user), result: SubscribeResult::default() };
         let result = ConnectResult {
-            client: self.client_id.clone(),
+            client: self.client_id.to_string(),
             version: self.settings.version.clone(),
             expires,
             ttl,
@@ -74,7 +74,7 @@ impl Session {
         match result {
             Ok(Identity { expires_in, .. }) => {
                 let (expires, ttl) = self.good_for(expires_in, now);
-                let client = self.client_id.clone();
+                let client = self.client_id.to_string();
                 let version = self.settings.version.clone();
                 self.reply(id, ReplyBody::Refresh(RefreshResult { client, version, expires, ttl }))
             }

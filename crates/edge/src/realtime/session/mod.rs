@@ -17,7 +17,7 @@ use roomhook_centrifuge::{
     Command, Error, Format, FrameError, PublishResult, Reply, ReplyBody, Request, RpcResult, UnsubscribeResult,
     codes::{self, DisconnectCode},
 };
-use roomhook_room::{AppId, MsgId, MsgSeq, Platform, RoomId, UnixMillis, UserId};
+use roomhook_room::{AppId, ClientId, MsgId, MsgSeq, Platform, RoomId, UnixMillis, UserId};
 
 pub(crate) use bucket::{Bucket, Verdict};
 use timers::Timers;
@@ -163,7 +163,7 @@ pub(crate) struct Session {
     settings: Arc<Settings>,
     format: Format,
     /// Told to the client and shown to others as its connection.
-    client_id: String,
+    client_id: ClientId,
     phase: Phase,
     pending: Option<Pending>,
     /// Rooms joined; few, so a list is smaller and faster than a map.
@@ -177,7 +177,13 @@ pub(crate) struct Session {
 
 impl Session {
     /// `random` staggers the first ping, so that clients that came together are not pinged together.
-    pub(crate) fn new(settings: Arc<Settings>, format: Format, client_id: String, random: u64, now: Duration) -> Self {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        format: Format,
+        client_id: ClientId,
+        random: u64,
+        now: Duration,
+    ) -> Self {
         let bucket = Bucket::new(settings.commands_per_s, settings.commands_burst, now);
         let timers = Timers::new(&settings, random, now);
         Self {

@@ -25,7 +25,7 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let session = Session::new(Arc::new(settings()), Format::Json, "c1".into(), 0, START);
+        let session = Session::new(Arc::new(settings()), Format::Json, ClientId(0xc1), 0, START);
         Self { session, now: START }
     }
 
@@ -83,7 +83,7 @@ fn the_connect_reply_says_what_sdks_need() {
     story.done(Outcome::Identified(Ok(identity(3600))));
     assert_eq!(
         story.hears(),
-        r#"{"id":1,"connect":{"client":"c1","version":"test","expires":true,"ttl":3600,"subs":{"user:ann":{}},"ping":20,"pong":true}}"#
+        r#"{"id":1,"connect":{"client":"000000000000000000000000000000c1","version":"test","expires":true,"ttl":3600,"subs":{"user:ann":{}},"ping":20,"pong":true}}"#
     );
 }
 
@@ -175,7 +175,10 @@ fn a_token_ends_the_connection_after_its_grace_unless_it_is_refreshed() {
     let known = Some((AppId(1), UserId::new("ann").unwrap()));
     assert_eq!(step, Step::Do(Action::Authenticate { token: "fresh".into(), known }));
     story.done(Outcome::Identified(Ok(identity(60))));
-    assert_eq!(story.hears(), r#"{"id":2,"refresh":{"client":"c1","version":"test","expires":true,"ttl":60}}"#);
+    assert_eq!(
+        story.hears(),
+        r#"{"id":2,"refresh":{"client":"000000000000000000000000000000c1","version":"test","expires":true,"ttl":60}}"#
+    );
     story.wait(80);
     story.session.handle_traffic();
     assert_eq!(story.wait(5), closes(codes::disconnect::EXPIRED));

@@ -1,11 +1,13 @@
 //! Clients join, send and receive.
 
-use roomhook_centrifuge::{ConnectRequest, Format, Request, SubscribeRequest, UnsubscribeRequest};
+use roomhook_centrifuge::{
+    ConnectRequest, Format, HistoryRequest, Publication, Request, SubscribeRequest, UnsubscribeRequest,
+};
 use roomhook_room::Platform;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use crate::world::{KEY, World, usersig};
+use crate::world::{KEY, Options, World, usersig};
 
 #[tokio::test]
 async fn two_clients_of_different_formats_hear_each_other_in_order() {
@@ -64,6 +66,41 @@ async fn a_clients_message_is_like_one_by_rest() {
         )
         .await;
     assert_eq!(ann.hears().await, "2:by rest");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn live_recovered_and_old_messages_say_whose_they_are() {
+    let mut options = Options::default();
+    // So little is kept in memory that all but the newest message comes from the log.
+    options.realtime.ring_messages_max = 1;
+    let world = World::with(options).await;
+    world.furnish().await;
+    let (mut ann, connected) = Client::connect_in(&world, "ann", Format::Json).await;
+    let (mut bob, _) = Client::connect_in(&world, "bob", Format::Protobuf).await;
+    let epoch = ann.join("lobby").await.epoch;
+    bob.join("lobby").await;
+    let text = r#"{"RoomId":"lobby","Sender_Account":"bob","TextContent":"by rest"}"#;
+    world.ok("live_engine_http_srv/send_text_msg", text).await;
+    ann.say("lobby", "by me").await;
+    ann.rpc("room.send", json!({ "RoomId": "lobby", "Text": "by me again" })).await.unwrap();
+
+    let whose = |publication: Publication| publication.info.map(|info| (info.user, info.client)).unwrap();
+    let own = || ("ann".to_owned(), connected.client.clone());
+    let expected = [("bob".to_owned(), String::new()), own(), own()];
+    for member in [&mut ann, &mut bob] {
+        for sender in &expected {
+            assert_eq!(&whose(member.message().await), sender, "live");
+        }
+        let channel = "room:lobby".to_owned();
+        let old = member.history(HistoryRequest { channel, limit: -1, ..HistoryRequest::default() }).await.unwrap();
+        assert_eq!(old.publications.into_iter().map(whose).collect::<Vec<_>>(), expected, "asked for");
+    }
+    for format in [Format::Json, Format::Protobuf] {
+        let (mut back, _) = Client::connect_in(&world, "ann", format).await;
+        let missed = back.rejoin("lobby", &epoch, 0).await.publications;
+        assert_eq!(missed.into_iter().map(whose).collect::<Vec<_>>(), expected, "recovered");
+    }
     world.stop().await;
 }
 
