@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes};
 use prost::Message;
 
 use crate::{
-    command::Command,
+    command::{Command, Request},
     json,
     raw::{self, TooDeep},
     reply::Reply,
@@ -76,7 +76,7 @@ pub struct Limits {
     pub frame_bytes_max: usize,
     /// Commands (pongs included) in one frame.
     pub frame_commands_max: usize,
-    /// Bytes of a channel name.
+    /// Bytes of a channel name. A longer one can be left all the same.
     pub channel_bytes_max: usize,
     /// Nesting of a JSON command, payload included. (Protobuf messages are limited to 100 by the decoder.)
     pub depth_max: usize,
@@ -219,7 +219,11 @@ impl Commands {
             }
             Format::Protobuf => Command::decode(message).map_err(|_| FrameError::Protobuf)?,
         };
-        let channel = command.request.as_ref().and_then(|request| request.channel());
+        let channel = match &command.request {
+            // Nobody is in a channel of that name, so leaving it is done; an error would make SDKs reconnect.
+            Some(Request::Unsubscribe(_)) | None => None,
+            Some(request) => request.channel(),
+        };
         let max = self.limits.channel_bytes_max;
         if channel.is_some_and(|channel| channel.len() > max) {
             return Err(FrameError::ChannelTooLong { id: command.id, max });

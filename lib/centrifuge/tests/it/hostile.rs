@@ -1,7 +1,7 @@
 //! Bytes that nobody should send.
 
 use proptest::prelude::*;
-use roomhook_centrifuge::{Commands, Format, FrameError, Limits, Request};
+use roomhook_centrifuge::{Command, Commands, Format, FrameError, Limits, Request, UnsubscribeRequest};
 
 use crate::entry;
 
@@ -72,6 +72,17 @@ fn a_channel_name_that_is_too_long_spoils_its_own_command_only() {
     let read = read(Format::Json, frame);
     assert_eq!(read, [Err(FrameError::ChannelTooLong { id: 7, max: 255 }), Ok(8)]);
     assert_eq!(read[0].as_ref().unwrap_err().answerable(), Some(7));
+}
+
+#[test]
+fn a_channel_of_any_name_can_be_left() {
+    let channel = "c".repeat(256);
+    let leave = Command::new(7, Request::Unsubscribe(UnsubscribeRequest { channel }));
+    for format in [Format::Json, Format::Protobuf] {
+        let mut frame = Vec::new();
+        format.write_command(&mut frame, &leave);
+        assert_eq!(read(format, frame), [Ok(7)]);
+    }
 }
 
 #[test]

@@ -268,10 +268,11 @@ impl Session {
         if id == 0 && !matches!(request, Request::Send(_)) {
             return self.close(codes::disconnect::BAD_REQUEST);
         }
-        match self.bucket.take(now) {
-            Verdict::Go => self.dispatch(id, request),
-            Verdict::Slow => self.refuse(id, codes::error::TOO_MANY_REQUESTS),
-            Verdict::Flood => self.close(codes::disconnect::TOO_MANY_REQUESTS),
+        match (self.bucket.take(now), &request) {
+            (Verdict::Flood, _) => self.close(codes::disconnect::TOO_MANY_REQUESTS),
+            // An unsubscribe must not fail, or SDKs reconnect, which costs us more.
+            (Verdict::Go, _) | (Verdict::Slow, Request::Unsubscribe(_)) => self.dispatch(id, request),
+            (Verdict::Slow, _) => self.refuse(id, codes::error::TOO_MANY_REQUESTS),
         }
     }
 

@@ -225,6 +225,22 @@ fn a_connection_joins_so_many_rooms_and_each_once() {
 }
 
 #[test]
+fn leaving_is_a_success_whatever_is_left_and_however_often() {
+    let mut story = Story::in_room("lobby");
+    for id in 3..150 {
+        let channel = if id % 2 == 0 { "room:elsewhere" } else { "no such thing" };
+        story.says(&format!(r#"{{"id":{id},"unsubscribe":{{"channel":"{channel}"}}}}"#));
+        assert_eq!(story.hears(), format!(r#"{{"id":{id},"unsubscribe":{{}}}}"#));
+    }
+    let step = story.says(r#"{"id":200,"unsubscribe":{"channel":"room:lobby"}}"#);
+    assert_eq!(step, Step::Do(Action::Leave { room: RoomId::new("lobby").unwrap() }));
+    story.done(Outcome::Left);
+    assert_eq!(story.hears(), r#"{"id":200,"unsubscribe":{}}"#);
+    story.says(r#"{"id":201,"presence":{"channel":"room:lobby"}}"#);
+    assert!(story.hears().contains(r#""code":111"#), "the rate holds for everything else");
+}
+
+#[test]
 fn questions_are_for_members() {
     let mut story = Story::in_room("lobby");
     for command in ["presence", "presence_stats", "history", "publish"] {

@@ -145,6 +145,11 @@ async fn leaving_is_always_a_success_and_silences_the_room() {
     let leave = || Request::Unsubscribe(UnsubscribeRequest { channel: "room:lobby".into() });
     bob.call(leave()).await.unwrap();
     bob.call(leave()).await.unwrap();
+    let longer_than_any = format!("room:{}", "x".repeat(300));
+    for impossible in ["", "room:", "elsewhere", "user:bob", "room:\u{e9}", &longer_than_any] {
+        let leave = Request::Unsubscribe(UnsubscribeRequest { channel: impossible.into() });
+        assert!(bob.call(leave).await.is_ok(), "{impossible:?}");
+    }
     assert_eq!(bob.publish("lobby", r#"{"Text":"x"}"#).await.unwrap_err().code, 103);
     ann.say("lobby", "are you there?").await;
     assert_eq!(ann.hears().await, "1:are you there?");
