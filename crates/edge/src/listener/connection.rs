@@ -23,7 +23,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Config, Door, Peer, proxy};
+use super::{Config, Door, Peer, head, proxy};
 use crate::telemetry::ListenerMetrics;
 
 /// How long a connection may take to end politely (HTTP/2: GOAWAY) once it was found idle.
@@ -100,7 +100,10 @@ impl<D: Door> Connection<D> {
         let service = service_fn(move |request: Request<Incoming>| {
             let (door, peer, in_work) = (Arc::clone(&door), peer.clone(), InWork::start(&seen));
             async move {
-                let response = door.call(peer, request).await;
+                let response = match head::check(&request) {
+                    Ok(()) => door.call(peer, request).await,
+                    Err(refusal) => refusal.response(),
+                };
                 drop(in_work);
                 Ok::<_, Infallible>(response)
             }

@@ -1,6 +1,7 @@
 //! The only place that knows sockets: accepts, limits, encrypts, and hands requests to a [`Door`].
 
 mod connection;
+mod head;
 mod peer;
 mod proxy;
 mod tls;

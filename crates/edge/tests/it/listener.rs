@@ -6,7 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, extract::Extension, routing::get};
+use axum::{
+    Router,
+    extract::Extension,
+    routing::{get, post},
+};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use roomhook_edge::{
     listener::{Config, Drained, Listener, Peer, Tls, TlsFiles},
@@ -133,6 +137,55 @@ async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     let answer = String::from_utf8(ends(&mut client).await).unwrap();
     assert!(answer.ends_with("hello"), "{answer}");
     assert!(server.metric("roomhook_connections_idle_closed_total{listener=\"test\"} 1"));
+    server.stop().await;
+}
+
+/// The status that this head is answered with, on a connection that must end then.
+async fn status_of(server: &Server, head: &str) -> String {
+    let mut client = server.connect().await;
+    client.write_all(format!("{head}\r\n\r\n").as_bytes()).await.unwrap();
+    let answer = String::from_utf8(ends(&mut client).await).unwrap();
+    answer.split(' ').nth(1).unwrap_or("nothing").to_owned()
+}
+
+#[tokio::test]
+async fn a_request_is_for_one_host() {
+    let server = Server::start(Config::default(), hello());
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\nconnection: close", "400"),
+        ("GET / HTTP/1.1", "400"),
+        ("GET http://one.test/ HTTP/1.1\r\nconnection: close", "400"),
+        ("GET / HTTP/1.1\r\nhost: one.test\r\nhost: two.test", "400"),
+        ("GET / HTTP/1.1\r\nhost: one.test\r\nHost: one.test", "400"),
+        ("GET / HTTP/1.0\r\nhost: one.test\r\nhost: two.test", "400"),
+        ("GET / HTTP/1.1\r\nhost: one.test/path", "400"),
+        ("GET / HTTP/1.1\r\nhost: me@one.test", "400"),
+        ("GET / HTTP/1.1\r\nhost: one.test:80, two.test", "400"),
+        ("GET / HTTP/1.1\r\nhost: one.test:8080\r\nconnection: close", "200"),
+        ("GET / HTTP/1.1\r\nhost: [::1]:8080\r\nconnection: close", "200"),
+        ("GET / HTTP/1.1\r\nhost:\r\nconnection: close", "200"),
+        ("GET / HTTP/1.0", "200"),
+    ] {
+        assert_eq!(status_of(&server, head).await, status, "{head:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_coded_in_more_than_chunks_is_not_taken() {
+    let server = Server::start(Config::default(), Router::new().route("/", post(|body: String| async { body })));
+    let chunks = "\r\n\r\n5\r\nhello\r\n0";
+    for (coding, status) in [
+        ("gzip, chunked", "501"),
+        ("gzip\r\ntransfer-encoding: chunked", "501"),
+        ("identity, chunked", "501"),
+        ("chunked, chunked", "400"),
+        ("chunked\r\nconnection: close", "200"),
+        ("Chunked\r\nconnection: close", "200"),
+    ] {
+        let head = format!("POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: {coding}{chunks}");
+        assert_eq!(status_of(&server, &head).await, status, "{coding:?}");
+    }
     server.stop().await;
 }
 

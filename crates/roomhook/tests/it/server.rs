@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::support::{KEY, Server, get, roomhook, text, until, write_config};
+use crate::support::{KEY, Server, exchange, get, roomhook, text, until, write_config};
 
 #[test]
 fn a_server_is_ready_shows_metrics_and_stops_with_0() {
@@ -22,6 +22,21 @@ fn a_server_is_ready_shows_metrics_and_stops_with_0() {
         metrics.contains("roomhook_build_info{version=") && metrics.contains("roomhook_connections_open"),
         "{metrics}"
     );
+    server.stop();
+}
+
+#[test]
+fn both_ports_refuse_requests_that_can_be_read_in_two_ways() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(folder.path(), "");
+    for port in [server.listen, server.admin_listen] {
+        for (headers, status) in
+            [("", 400), ("Host: one\r\nHost: two\r\n", 400), ("Host: one\r\nTransfer-Encoding: gzip, chunked\r\n", 501)]
+        {
+            let answer = exchange(port, &format!("POST /healthz HTTP/1.1\r\n{headers}\r\n0\r\n\r\n"));
+            assert_eq!(answer.0, status, "{port}: {headers}: {answer:?}");
+        }
+    }
     server.stop();
 }
 

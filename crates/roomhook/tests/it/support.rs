@@ -150,7 +150,7 @@ pub(crate) fn post(addr: SocketAddr, path: &str, body: &str) -> (u16, String) {
     )
 }
 
-fn exchange(addr: SocketAddr, request: &str) -> (u16, String) {
+pub(crate) fn exchange(addr: SocketAddr, request: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(addr).expect("connect");
     stream.write_all(request.as_bytes()).expect("send");
     let mut answer = String::new();

@@ -24,7 +24,7 @@ pub(crate) enum Refusal {
     NotAnUpgrade,
     #[error("only WebSocket version 13 is spoken here")]
     Version,
-    #[error("Sec-WebSocket-Key is missing or malformed")]
+    #[error("Sec-WebSocket-Key is missing, malformed or there twice")]
     Key,
     #[error("this origin is not on the list of allowed origins")]
     Origin,
@@ -54,10 +54,10 @@ pub(crate) fn check(request: &Parts, origins: &[String], deflate: bool) -> Resul
     if !upgrades {
         return Err(Refusal::NotAnUpgrade);
     }
-    if headers.get(header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+    if only(headers, &header::SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(Refusal::Version);
     }
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or(Refusal::Key)?;
+    let key = only(headers, &header::SEC_WEBSOCKET_KEY).ok_or(Refusal::Key)?;
     if STANDARD.decode(key.as_bytes()).map_or(0, |bytes| bytes.len()) != 16 {
         return Err(Refusal::Key);
     }
@@ -75,6 +75,12 @@ pub(crate) fn check(request: &Parts, origins: &[String], deflate: bool) -> Resul
     };
     let deflate = deflate && tokens(headers, &header::SEC_WEBSOCKET_EXTENSIONS).any(deflate::acceptable);
     Ok(Handshake { accept: accept(key), subprotocol, format, deflate })
+}
+
+/// The value of a header that must not be there twice (RFC 6455 §4.1), if it is there once.
+fn only<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Option<&'h HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
 }
 
 /// The first subprotocol offered that is ours. An empty header, as old Python SDKs send, offers none.

@@ -134,6 +134,34 @@ async fn a_request_may_come_byte_by_byte() {
 }
 
 #[tokio::test]
+async fn an_upgrade_that_can_be_read_in_two_ways_is_refused() {
+    const KEY: &str = "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==";
+    let world = World::with_lobby().await;
+    for (lines, status) in [
+        (format!("host: x\r\n{KEY}"), "101"),
+        (KEY.to_owned(), "400"),
+        (format!("host: x\r\nhost: y\r\n{KEY}"), "400"),
+        (format!("host: x\r\n{KEY}\r\n{KEY}"), "400"),
+        (format!("host: x\r\n{KEY}\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA=="), "400"),
+        (format!("host: x\r\n{KEY}\r\nsec-websocket-version: 8"), "426"),
+    ] {
+        let mut stream = TcpStream::connect(world.addr).await.unwrap();
+        let request = format!(
+            "GET /connection/websocket HTTP/1.1\r\n{lines}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{request}{answer}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn an_upgrade_that_is_none_is_refused_over_http() {
     let world = World::with_lobby().await;
     let mut stream = TcpStream::connect(world.addr).await.unwrap();

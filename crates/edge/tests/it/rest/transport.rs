@@ -53,6 +53,25 @@ async fn http2_works_on_the_same_port() {
 }
 
 #[tokio::test]
+async fn a_call_that_can_be_read_in_two_ways_is_refused_before_it_is_a_call() {
+    let world = World::with_lobby().await;
+    let body = r#"{"RoomId":"lobby"}"#;
+    let length = format!("content-length: {}", body.len());
+    let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    for (headers, body, status) in [
+        (format!("host: x\r\nconnection: close\r\n{length}"), body, "200"),
+        (length.clone(), body, "400"),
+        (format!("host: x\r\nhost: y\r\n{length}"), body, "400"),
+        ("host: x\r\ntransfer-encoding: gzip, chunked".to_owned(), &chunks, "501"),
+    ] {
+        let request = format!("POST {INFO}?{} HTTP/1.1\r\n{headers}\r\n\r\n{body}", query());
+        let answer = raw(&world, request.as_bytes()).await;
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{headers}: {answer}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn mounted_in_a_router_it_answers_the_same() {
     let world = World::with_lobby().await;
     let router = roomhook_edge::rest::router(Arc::clone(&world.rest));
