@@ -82,7 +82,7 @@ impl Task {
                 timer.as_mut().reset(deadline);
             }
             let reading = running.is_none();
-            let writing = !self.conn.outbox().is_empty();
+            let writing = self.writer.owes(self.conn.outbox());
             // All of these are cancel safe: bytes, frames and results that were not taken stay where they are.
             let ended = tokio::select! {
                 biased;
@@ -234,7 +234,7 @@ impl Task {
 
     /// Sends what waits, the close frame last, then waits for the client to hang up.
     async fn say_goodbye(&mut self) {
-        while !self.conn.outbox().is_empty() {
+        while self.writer.owes(self.conn.outbox()) {
             if self.writer.write_some(self.conn.outbox()).await.is_err() {
                 return;
             }

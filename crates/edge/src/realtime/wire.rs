@@ -26,7 +26,11 @@ pub(crate) enum Reader {
 /// The writing side of a connection.
 pub(crate) enum Writer {
     Plain,
-    Other(WriteHalf<Box<dyn Stream>>),
+    Other {
+        stream: WriteHalf<Box<dyn Stream>>,
+        /// The stream took bytes that it may still hold: TLS keeps the rest of a record when the socket is full.
+        unflushed: bool,
+    },
 }
 
 /// A socket taken over from HTTP.
@@ -42,7 +46,7 @@ impl Socket {
             Self::Plain(socket) => (Some(socket), Reader::Plain, Writer::Plain),
             Self::Other(stream) => {
                 let (read, write) = tokio::io::split(stream);
-                (None, Reader::Other(read), Writer::Other(write))
+                (None, Reader::Other(read), Writer::Other { stream: write, unflushed: false })
             }
         }
     }
@@ -87,7 +91,12 @@ fn read_now(socket: &TcpStream, decoder: &mut Decoder) -> io::Result<usize> {
 }
 
 impl Writer {
-    /// Writes some of what waits. Cancel safe. Resolves at once when nothing waits.
+    /// Whether [`Writer::write_some`] has something to do: what waits, or what the stream took and still holds.
+    pub(crate) fn owes(&self, outbox: &Outbox) -> bool {
+        !outbox.is_empty() || matches!(self, Self::Other { unflushed: true, .. })
+    }
+
+    /// Writes some of what it owes. Resolves at once when that is nothing. Cancel safe: what was not done is still owed.
     pub(crate) async fn write_some(&mut self, outbox: &Outbox) -> io::Result<()> {
         match self {
             Self::Plain => {
@@ -96,19 +105,23 @@ impl Writer {
                 }
                 outbox.flush().map(|_done| ())
             }
-            Self::Other(stream) => {
+            Self::Other { stream, unflushed } => {
                 let frames = outbox.front();
-                let slices: Vec<_> = frames.iter().map(|frame| io::IoSlice::new(frame)).collect();
-                if slices.is_empty() {
-                    return Ok(());
+                if !frames.is_empty() {
+                    let slices: Vec<_> = frames.iter().map(|frame| io::IoSlice::new(frame)).collect();
+                    let written = stream.write_vectored(&slices).await?;
+                    if written == 0 {
+                        return Err(io::ErrorKind::WriteZero.into());
+                    }
+                    *unflushed = true;
+                    outbox.consume(written);
                 }
-                let written = stream.write_vectored(&slices).await?;
-                outbox.consume(written);
-                if written == 0 {
-                    return Err(io::ErrorKind::WriteZero.into());
+                // Not between two writes: each carries on what the stream holds.
+                if *unflushed && outbox.is_empty() {
+                    stream.flush().await?;
+                    *unflushed = false;
                 }
-                // TLS keeps a record's rest until it is flushed.
-                if outbox.is_empty() { stream.flush().await } else { Ok(()) }
+                Ok(())
             }
         }
     }
@@ -122,7 +135,7 @@ impl Writer {
                     let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
                 }
             }
-            Self::Other(stream) => drop(stream.shutdown().await),
+            Self::Other { stream, .. } => drop(stream.shutdown().await),
         }
     }
 }
@@ -131,5 +144,87 @@ impl Writer {
 pub(crate) fn cut(outbox: &Arc<super::conn::Conn>) {
     if let Some(socket) = outbox.outbox().socket() {
         let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+    use tokio::io::AsyncReadExt;
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+    use crate::realtime::{
+        outbox::{Kind, Limits},
+        telemetry::OutboxMetrics,
+        ws,
+    };
+
+    /// Both ends of a TLS connection over a socket that holds so many bytes in each direction.
+    async fn tls_over(bytes: usize) -> (impl Stream, impl Stream) {
+        let made = rcgen::generate_simple_self_signed(vec!["chat.test".to_owned()]).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let client = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let (near, far) = tokio::io::duplex(bytes);
+        let (acceptor, connector) = (TlsAcceptor::from(Arc::new(server)), TlsConnector::from(Arc::new(client)));
+        let name = ServerName::try_from("chat.test").unwrap();
+        let (server, client) = tokio::join!(acceptor.accept(near), connector.connect(name, far));
+        (server.unwrap(), client.unwrap())
+    }
+
+    /// One turn of a connection's loop: the same arms in the same order. `true`: it read.
+    async fn turn(reader: &mut Reader, writer: &mut Writer, outbox: &Outbox, decoder: &mut Decoder) -> bool {
+        let writing = writer.owes(outbox);
+        tokio::select! {
+            biased;
+            written = writer.write_some(outbox), if writing => { written.unwrap(); false }
+            read = reader.read(outbox, decoder) => read.unwrap() > 0,
+        }
+    }
+
+    /// What is written to a client that does not read stays in TLS; when the client then says something, its words win over
+    /// the flush. The rest must go out by itself as soon as the client reads.
+    #[tokio::test]
+    async fn the_end_of_a_record_follows_though_the_client_spoke_in_between() {
+        let (server, mut client) = tls_over(4096).await;
+        let (_, mut reader, mut writer) = Socket::Other(Box::new(server)).split();
+        let outbox = Outbox::new(None, Limits { queue_bytes_max: 1 << 20 }, OutboxMetrics::default());
+        let mut decoder = Decoder::new(ws::Limits { message_bytes_max: 1024, fragments_max: 1, inflate: false });
+        let message = Bytes::from(vec![b'x'; 10_000]);
+        outbox.send(&message, Kind::Owed);
+        client.write_all(&[0x8a, 0x80, 0, 0, 0, 0]).await.unwrap();
+        client.flush().await.unwrap();
+        while !turn(&mut reader, &mut writer, &outbox, &mut decoder).await {}
+        assert!(outbox.is_empty(), "TLS took all of it, the socket did not");
+
+        let mut heard = vec![0; message.len()];
+        let hearing = async {
+            client.read_exact(&mut heard).await.unwrap();
+        };
+        let serving = async {
+            loop {
+                turn(&mut reader, &mut writer, &outbox, &mut decoder).await;
+            }
+        };
+        tokio::select! {
+            () = hearing => {}
+            () = serving => unreachable!("it never ends"),
+            () = tokio::time::sleep(std::time::Duration::from_secs(10)) => panic!("the rest never came"),
+        }
+        assert_eq!(heard, message);
     }
 }
