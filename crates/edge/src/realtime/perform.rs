@@ -2,7 +2,7 @@
 
 use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc};
 
-use roomhook_centrifuge::{Error, ReplyBody, codes};
+use roomhook_centrifuge::{Error, codes};
 use roomhook_protocol::{
     message::MessageError,
     usersig::{self, UserSigError},
@@ -44,10 +44,7 @@ pub(crate) fn start(
             Box::pin(async move { Outcome::Identified(authenticate(&hub, &conn, &token, known).await) })
         }
         Action::Join(join) => Box::pin(async move { Outcome::Joined(enter(&hub, conn, join).await) }),
-        Action::Leave { room } => Box::pin(async move {
-            leave(&hub, &conn, &room).await;
-            Outcome::Left
-        }),
+        Action::Leave { room } => Box::pin(async move { Outcome::Left(leave(&hub, &conn, &room).await) }),
         Action::Send { room, platform, input } => Box::pin(async move {
             let origin = Origin { platform, client_ip: ip, client: Some(conn.client_id()) };
             Outcome::Sent(send(&hub, &conn, room, origin, &input).await)
@@ -86,9 +83,14 @@ async fn authenticate(
     if hub.services.directory.account(app.id, identity.user.as_str()).is_none() {
         let account = ImportAccount { user: identity.user.clone(), nick: None, face_url: None };
         let import = hub.services.directory.import(app.id, vec![account]);
-        if let Err(error) = import.await {
-            tracing::debug!(%error, "a user's account could not be made");
-            return Err(Denied::Unavailable);
+        match tokio::time::timeout(hub.config.answer_within, import).await {
+            Ok(Ok(_imported)) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a user's account could not be made");
+                return Err(Denied::Unavailable);
+            }
+            // It may still be made; the client comes back and finds it.
+            Err(_late) => return Err(Denied::Unavailable),
         }
     }
     Ok(identity)
@@ -119,52 +121,37 @@ fn key(conn: &Conn, room: &RoomId) -> Result<RoomKey, Error> {
 
 // === rooms ===
 
-/// A shard or a feed that does not answer in time: the client had better try again than wait.
-async fn answer<T>(hub: &Hub, answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(hub.config.answer_within, answer).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_gone)) => Err(codes::error::INTERNAL.into()),
+/// Asks the feed of a room. One that does not answer in time: the client had better try again than wait.
+async fn ask<T>(
+    hub: &Hub,
+    conn: &Conn,
+    room: &RoomId,
+    question: impl FnOnce(RoomKey, oneshot::Sender<Result<T, Error>>) -> Ask,
+) -> Result<T, Error> {
+    let key = key(conn, room)?;
+    let (reply, answer) = oneshot::channel();
+    hub.feeds.ask(&key, question(key.clone(), reply), answer, hub.config.answer_within).await
+}
+
+async fn enter(hub: &Hub, conn: Arc<Conn>, join: Join) -> Result<(), Error> {
+    let room = join.room.clone();
+    let waiter = |done| Waiter { conn: Arc::clone(&conn), join, done };
+    ask(hub, &conn, &room, |key, done| Ask::Join { key, waiter: waiter(done) }).await
+}
+
+async fn leave(hub: &Hub, conn: &Conn, room: &RoomId) -> Result<(), Error> {
+    let key = key(conn, room)?;
+    let told = hub.feeds.tell(&key, Ask::Leave { key: key.clone(), conn: conn.id() });
+    match tokio::time::timeout(hub.config.answer_within, told).await {
+        // An error means that the feeds stopped, and all rooms with them.
+        Ok(_told) => Ok(()),
         Err(_late) => Err(codes::error::TOO_MANY_REQUESTS.into()),
     }
 }
 
-async fn enter(hub: &Hub, conn: Arc<Conn>, join: Join) -> Result<(), Error> {
-    let key = key(&conn, &join.room)?;
-    let (done, joined) = oneshot::channel();
-    let id = conn.id();
-    hub.feeds.ask(&key, Ask::Join { key: key.clone(), waiter: Waiter { conn, join, done } }).await?;
-    let joined = answer(hub, joined).await;
-    if joined.is_err() {
-        // It may have been let in at the last moment, unheard: then it must not believe that it is still in.
-        hub.feeds.ask(&key, Ask::Retract { key: key.clone(), conn: id }).await?;
-    }
-    joined
-}
-
-async fn leave(hub: &Hub, conn: &Conn, room: &RoomId) {
-    if let Ok(key) = key(conn, room) {
-        // An error means that the feeds stopped, and all rooms with them.
-        let _ = hub.feeds.ask(&key, Ask::Leave { key: key.clone(), conn: conn.id() }).await;
-    }
-}
-
-async fn ask(
-    hub: &Hub,
-    conn: &Conn,
-    room: &RoomId,
-    question: impl FnOnce(RoomKey, oneshot::Sender<Result<ReplyBody, Error>>) -> Ask,
-) -> Result<ReplyBody, Error> {
-    let key = key(conn, room)?;
-    let (reply, receiver) = oneshot::channel();
-    hub.feeds.ask(&key, question(key.clone(), reply)).await?;
-    answer(hub, receiver).await
-}
-
 async fn history(hub: &Hub, conn: &Arc<Conn>, room: &RoomId, id: u32, query: HistoryQuery) -> Result<Vec<u8>, Error> {
-    let key = key(conn, room)?;
-    let (reply, receiver) = oneshot::channel();
-    hub.feeds.ask(&key, Ask::History { key: key.clone(), conn: Arc::clone(conn), id, query, reply }).await?;
-    answer(hub, receiver).await
+    let asker = Arc::clone(conn);
+    ask(hub, conn, room, |key, reply| Ask::History { key, conn: asker, id, query, reply }).await
 }
 
 // === messages ===

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     Hub,
-    conn::Conn,
+    conn::{Conn, ConnId},
     encode::{self, opcode},
     feed::Ask,
     outbox::{Fate, Kind},
@@ -42,6 +42,15 @@ async fn outcome_of(running: &mut Option<Running>) -> Outcome {
     }
 }
 
+/// Leaves rooms, however long they take: a member that is gone would stay a member for ever. The connection holds its
+/// place meanwhile, so there are never more of these than connections are allowed.
+async fn leave(hub: Arc<Hub>, conn: ConnId, rooms: Vec<RoomKey>) {
+    for key in rooms {
+        // An error means that the feeds stopped, and all rooms with them.
+        let _ = hub.feeds.tell(&key, Ask::Leave { key: key.clone(), conn }).await;
+    }
+}
+
 /// Why the loop of a connection ended.
 enum End {
     /// A close frame is in the outbox, or was answered.
@@ -54,10 +63,13 @@ impl Task {
     /// Serves the connection until it ends.
     pub(crate) async fn run(mut self) {
         let end = self.serve().await;
-        for key in self.rooms() {
-            // An error means that the feeds stopped, and all rooms with them.
-            let _ = self.hub.feeds.ask(&key, Ask::Leave { key: key.clone(), conn: self.conn.id() }).await;
-        }
+        // In boxes, so that a connection carries no room for its end.
+        let leaving = Box::pin(leave(Arc::clone(&self.hub), self.conn.id(), self.rooms()));
+        // Neither waits for the other: rooms that are behind do not keep the client waiting for its goodbye.
+        tokio::join!(leaving, Box::pin(self.end(end)));
+    }
+
+    async fn end(&mut self, end: End) {
         if matches!(end, End::Closing) {
             // Whoever does not take our goodbye in time is cut.
             let patience = self.hub.config.close_timeout;
@@ -225,10 +237,10 @@ impl Task {
         End::Closing
     }
 
-    /// The rooms to leave, one being joined among them.
+    /// The rooms to leave, one being joined or left among them.
     fn rooms(&self) -> Vec<RoomKey> {
         let Some(app) = self.conn.app() else { return Vec::new() };
-        let rooms = self.session.rooms().iter().chain(self.session.room_being_joined());
+        let rooms = self.session.rooms().iter().chain(self.session.room_in_between());
         rooms.map(|room| RoomKey { app, room: room.clone() }).collect()
     }
 

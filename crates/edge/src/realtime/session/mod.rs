@@ -14,7 +14,7 @@ mod timers;
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use roomhook_centrifuge::{
-    Command, Error, Format, FrameError, PublishResult, Reply, ReplyBody, Request, RpcResult, UnsubscribeResult,
+    Command, Error, Format, FrameError, PublishResult, Reply, ReplyBody, Request, RpcResult,
     codes::{self, DisconnectCode},
 };
 use roomhook_room::{AppId, ClientId, MsgId, MsgSeq, Platform, RoomId, UnixMillis, UserId};
@@ -108,7 +108,7 @@ pub(crate) enum Action {
     Authenticate { token: String, known: Option<(AppId, UserId)> },
     /// Join a room and answer the command: the reply must come before the room's first message. → `Joined`
     Join(Join),
-    /// Leave a room. → `Left`
+    /// Leave a room. The client is told already. → `Left`
     Leave { room: RoomId },
     /// Send a message. → `Sent`
     Send { room: RoomId, platform: Platform, input: MessageInput },
@@ -126,7 +126,8 @@ pub(crate) enum Outcome {
     Identified(Result<Identity, Denied>),
     /// The reply is on its way if this is `Ok`.
     Joined(Result<(), Error>),
-    Left,
+    /// `Err`: the room does not know yet.
+    Left(Result<(), Error>),
     Sent(Result<Sent, Error>),
     Answered(Box<Result<ReplyBody, Error>>),
     /// A whole reply, without separator.
@@ -149,13 +150,30 @@ enum Phase {
 /// What waits for an [`Outcome`].
 #[derive(Debug)]
 enum Pending {
-    Connect { id: u32, platform: Platform },
-    Refresh { id: u32 },
-    Join { id: u32, room: RoomId },
-    Leave { id: u32 },
-    Publish { id: u32 },
-    Rpc { id: u32 },
-    Ask { id: u32 },
+    Connect {
+        id: u32,
+        platform: Platform,
+    },
+    Refresh {
+        id: u32,
+    },
+    Join {
+        id: u32,
+        room: RoomId,
+    },
+    /// Answered already.
+    Leave {
+        room: RoomId,
+    },
+    Publish {
+        id: u32,
+    },
+    Rpc {
+        id: u32,
+    },
+    Ask {
+        id: u32,
+    },
 }
 
 #[derive(Debug)]
@@ -225,10 +243,10 @@ impl Session {
         self.timers.answered();
     }
 
-    /// The room whose join has no answer yet.
-    pub(crate) fn room_being_joined(&self) -> Option<&RoomId> {
+    /// The room whose join has no answer yet, or that is not left yet.
+    pub(crate) fn room_in_between(&self) -> Option<&RoomId> {
         match &self.pending {
-            Some(Pending::Join { room, .. }) => Some(room),
+            Some(Pending::Join { room, .. } | Pending::Leave { room }) => Some(room),
             _ => None,
         }
     }
@@ -311,7 +329,12 @@ impl Session {
                 self.rooms.push(room);
                 Step::Next
             }
-            (Pending::Leave { id }, Outcome::Left) => self.reply(id, ReplyBody::Unsubscribe(UnsubscribeResult {})),
+            (Pending::Leave { .. }, Outcome::Left(Ok(()))) => Step::Next,
+            (leave @ Pending::Leave { .. }, Outcome::Left(Err(_))) => {
+                // A connection that goes on could join again before it has left; its end waits for as long as it takes.
+                self.pending = Some(leave);
+                self.close(codes::disconnect::INTERNAL)
+            }
             (Pending::Publish { id }, Outcome::Sent(Ok(_))) => self.reply(id, ReplyBody::Publish(PublishResult {})),
             (Pending::Rpc { id }, Outcome::Sent(Ok(sent))) => {
                 self.reply(id, ReplyBody::Rpc(RpcResult { data: data::sent_json(&sent) }))

@@ -1,7 +1,9 @@
 //! Commands about rooms. A room is the channel `room:` + `RoomId`.
 
 use bytes::Bytes;
-use roomhook_centrifuge::{HistoryRequest, PublishRequest, RpcRequest, SubscribeRequest, codes, raw};
+use roomhook_centrifuge::{
+    HistoryRequest, PublishRequest, ReplyBody, RpcRequest, SubscribeRequest, UnsubscribeResult, codes, raw,
+};
 use roomhook_room::{Platform, RoomId};
 
 use super::{Action, MessageInput, Pending, Session, Step, bad_request, data};
@@ -64,19 +66,13 @@ impl Session {
         Step::Do(Action::Join(Join { id, room, resume, join_leave: request.join_leave }))
     }
 
-    /// Success even for a room that was not joined: anything else makes SDKs reconnect.
+    /// Success even for a room that was not joined, and at once: anything else makes SDKs reconnect.
     pub(super) fn unsubscribe(&mut self, id: u32, channel: &str) -> Step {
-        match self.joined(channel) {
-            Some(room) => {
-                self.rooms.retain(|joined| *joined != room);
-                self.pending = Some(Pending::Leave { id });
-                Step::Do(Action::Leave { room })
-            }
-            None => {
-                self.pending = Some(Pending::Leave { id });
-                self.finish(super::Outcome::Left, std::time::Duration::ZERO)
-            }
-        }
+        let done = self.reply(id, ReplyBody::Unsubscribe(UnsubscribeResult {}));
+        let Some(room) = self.joined(channel) else { return done };
+        self.rooms.retain(|joined| *joined != room);
+        self.pending = Some(Pending::Leave { room: room.clone() });
+        Step::Do(Action::Leave { room })
     }
 
     pub(super) fn publish(&mut self, id: u32, platform: Platform, request: &PublishRequest) -> Step {

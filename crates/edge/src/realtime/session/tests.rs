@@ -207,7 +207,7 @@ fn a_join_carries_the_position_and_its_flags() {
         join_leave: true,
     };
     assert_eq!(step, Step::Do(Action::Join(join)));
-    assert_eq!(story.session.room_being_joined().map(RoomId::as_str), Some("a b/c"));
+    assert_eq!(story.session.room_in_between().map(RoomId::as_str), Some("a b/c"));
     story.done(Outcome::Joined(Err(codes::error::UNRECOVERABLE_POSITION.into())));
     assert!(story.hears().contains(r#""code":112"#));
     assert!(story.session.rooms().is_empty());
@@ -234,10 +234,21 @@ fn leaving_is_a_success_whatever_is_left_and_however_often() {
     }
     let step = story.says(r#"{"id":200,"unsubscribe":{"channel":"room:lobby"}}"#);
     assert_eq!(step, Step::Do(Action::Leave { room: RoomId::new("lobby").unwrap() }));
-    story.done(Outcome::Left);
     assert_eq!(story.hears(), r#"{"id":200,"unsubscribe":{}}"#);
+    story.done(Outcome::Left(Ok(())));
     story.says(r#"{"id":201,"presence":{"channel":"room:lobby"}}"#);
     assert!(story.hears().contains(r#""code":111"#), "the rate holds for everything else");
+}
+
+#[test]
+fn a_room_that_cannot_be_left_in_time_is_left_with_the_connection() {
+    let mut story = Story::in_room("lobby");
+    story.says(r#"{"id":3,"unsubscribe":{"channel":"room:lobby"}}"#);
+    assert_eq!(story.hears(), r#"{"id":3,"unsubscribe":{}}"#);
+    assert_eq!(story.session.room_in_between().map(RoomId::as_str), Some("lobby"), "if the client hangs up now");
+    let late = Outcome::Left(Err(codes::error::TOO_MANY_REQUESTS.into()));
+    assert_eq!(story.done(late), closes(codes::disconnect::INTERNAL));
+    assert_eq!(story.session.room_in_between().map(RoomId::as_str), Some("lobby"));
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! Who may come in, how often, and as whom: each limit with the number an operator sees.
 
-use roomhook_centrifuge::{ConnectRequest, Format, Request, SubscribeRequest};
+use std::time::{Duration, Instant};
+
+use roomhook_centrifuge::{
+    ConnectRequest, Format, PresenceStatsRequest, PresenceStatsResult, ReplyBody, Request, SubscribeRequest,
+};
 use roomhook_edge::{listener, realtime};
+use roomhook_log::LogId;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     client_async,
@@ -119,4 +124,62 @@ async fn client_ip(forwarded: &str, trusted: &str) -> String {
 async fn a_trusted_proxy_names_the_client_of_an_upgrade_and_nobody_else_does() {
     assert_eq!(client_ip("1.2.3.4, 203.0.113.9", "127.0.0.0/8").await, "203.0.113.9");
     assert_eq!(client_ip("203.0.113.9", "10.0.0.0/8").await, "127.0.0.1");
+}
+
+async fn impatient() -> World {
+    world(|config| config.answer_within = Duration::from_secs(1)).await
+}
+
+#[tokio::test]
+async fn a_newcomer_is_told_to_come_back_when_it_cannot_be_made_an_account_in_time() {
+    let world = impatient().await;
+    let hold = world.log.hold_appends(LogId::DIRECTORY);
+    let mut newcomer = Client::open(&world, Format::Json).await;
+    let connect = || Request::Connect(ConnectRequest { token: usersig("new", KEY), ..ConnectRequest::default() });
+    let error = newcomer.call(connect()).await.unwrap_err();
+    assert_eq!((error.code, error.temporary), (100, true), "{error:?}");
+    // Whoever has an account does not need the directory to write.
+    Client::connect(&world, "ann").await;
+    drop(hold);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Client::open(&world, Format::Json).await.call(connect()).await.is_err() {
+        assert!(Instant::now() < deadline, "it is let in once the directory writes again");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_room_that_does_not_answer_is_joined_later_and_only_once() {
+    let world = impatient().await;
+    let mut ann = Client::connect(&world, "ann").await;
+    let holds = [0, 1].map(|shard| world.log.hold_appends(LogId(shard)));
+    // A message keeps the room's shard waiting for its log, and with it everybody who wants to know the room.
+    let mut backend = world.client().await;
+    let said = tokio::spawn(async move {
+        let text = r#"{"RoomId":"lobby","Sender_Account":"ann","TextContent":"hi"}"#;
+        backend.call("live_engine_http_srv/send_text_msg", text).await
+    });
+    tokio::select! {
+        () = holds[0].reached() => {}
+        () = holds[1].reached() => {}
+    }
+    let lobby = SubscribeRequest { channel: "room:lobby".into(), ..SubscribeRequest::default() };
+    let error = ann.subscribe(lobby.clone()).await.unwrap_err();
+    assert_eq!((error.code, error.temporary), (111, true), "{error:?}");
+    drop(holds);
+    assert_eq!(said.await.unwrap()["ErrorCode"], 0);
+    let mut bob = Client::connect(&world, "bob").await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while bob.subscribe(lobby.clone()).await.is_err() {
+        assert!(Instant::now() < deadline, "the room answers again");
+    }
+    let count = Request::PresenceStats(PresenceStatsRequest { channel: lobby.channel.clone() });
+    let alone = ReplyBody::PresenceStats(PresenceStatsResult { num_clients: 1, num_users: 1 });
+    while bob.call(count.clone()).await != Ok(alone.clone()) {
+        assert!(Instant::now() < deadline, "whoever gave up is not in");
+    }
+    while ann.subscribe(lobby.clone()).await.is_err() {
+        assert!(Instant::now() < deadline, "it may come again");
+    }
+    world.stop().await;
 }
