@@ -68,6 +68,31 @@ impl OutboxMetrics {
     }
 }
 
+/// One task's part of a gauge that several tasks share: the gauge is the sum of all parts. What a task that ended had is
+/// gone with it.
+#[derive(Debug)]
+pub(crate) struct Part {
+    sum: Gauge,
+    own: i64,
+}
+
+impl Part {
+    pub(crate) fn of(sum: &Gauge) -> Self {
+        Self { sum: sum.clone(), own: 0 }
+    }
+
+    pub(crate) fn set(&mut self, size: usize) {
+        let size = signed(size);
+        self.sum.inc_by(size - std::mem::replace(&mut self.own, size));
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
 /// A size as gauges count it.
 pub(crate) fn signed(size: usize) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
@@ -84,8 +109,12 @@ impl RealtimeMetrics {
         gauge("subscriptions", "Memberships of rooms held by client connections now", &m.subscriptions);
         gauge("rooms", "Rooms whose messages are kept encoded now", &m.rooms);
         gauge("ring_bytes", "Encoded messages kept for members that come back, in bytes", &m.ring_bytes);
-        gauge("lane_backlog", "Batches of encoded messages that wait for a lane", &m.lane_backlog);
-        gauge("feed_backlog", "Joins, leaves and questions that wait for a shard's feed", &m.feed_backlog);
+        gauge(
+            "lane_backlog",
+            "Batches of encoded messages, joins and leaves that wait for lanes, all lanes together",
+            &m.lane_backlog,
+        );
+        gauge("feed_backlog", "Joins, leaves and questions that wait for feeds, all shards together", &m.feed_backlog);
         gauge("outbox_bytes", "Bytes that wait for sockets to take them", &m.outbox.waiting_bytes);
         let mut counter = |name: &str, help: &str, counter: &Counter| {
             registry.register(format!("roomhook_realtime_{name}"), help.to_owned(), counter.clone());
@@ -131,5 +160,25 @@ impl RealtimeMetrics {
 
     pub(crate) fn recovery(&self, outcome: &'static str) {
         self.recovered.get_or_create(&RecoveryLabels { outcome }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shared_gauge_shows_what_all_have_together() {
+        let gauge = Gauge::default();
+        let (mut one, mut other) = (Part::of(&gauge), Part::of(&gauge));
+        one.set(5);
+        other.set(3);
+        assert_eq!(gauge.get(), 8);
+        other.set(0);
+        assert_eq!(gauge.get(), 5);
+        one.set(7);
+        assert_eq!(gauge.get(), 7);
+        drop(one);
+        assert_eq!(gauge.get(), 0);
     }
 }

@@ -26,7 +26,7 @@ use tokio::{
 
 use super::{
     lane::{Job, Messages, RoomNo},
-    telemetry::{RealtimeMetrics, signed},
+    telemetry::{Part, RealtimeMetrics},
 };
 use room::Room;
 
@@ -98,6 +98,7 @@ pub(crate) struct Feed {
     touched: Vec<Bytes>,
     rooms_made: u64,
     held: Arc<Held>,
+    backlog: Part,
 }
 
 impl Feed {
@@ -105,6 +106,7 @@ impl Feed {
     pub(crate) async fn new(shard: LogId, deps: Arc<Deps>, asks: mpsc::Receiver<Ask>) -> Result<Self, ReadError> {
         let position = deps.router.tail().bounds(shard).await?.next;
         let held = Arc::new(Held::new(deps.metrics.ring_bytes.clone()));
+        let backlog = Part::of(&deps.metrics.feed_backlog);
         Ok(Self {
             shard,
             deps,
@@ -115,6 +117,7 @@ impl Feed {
             touched: Vec::new(),
             rooms_made: 0,
             held,
+            backlog,
         })
     }
 
@@ -146,12 +149,13 @@ impl Feed {
                     }
                 }
                 Some(ask) = self.asks.recv() => {
-                    self.deps.metrics.feed_backlog.set(signed(self.asks.len()));
+                    self.backlog.set(self.asks.len());
                     self.take_ask(ask).await;
                     for _ in 1..ASKS_PER_TURN {
                         let Ok(ask) = self.asks.try_recv() else { break };
                         self.take_ask(ask).await;
                     }
+                    self.backlog.set(self.asks.len());
                 }
                 Some(loaded) = self.loads.join_next(), if !self.loads.is_empty() => match loaded {
                     Ok(loaded) => self.take_loaded(loaded).await,
