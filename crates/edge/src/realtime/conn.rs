@@ -4,9 +4,9 @@ use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 use roomhook_centrifuge::Format;
-use roomhook_room::{AppId, ClientId, RoomId, UserId};
+use roomhook_room::{AppId, ClientId, UserId};
 
-use super::{encode::Form, outbox::Outbox, telemetry::RealtimeMetrics};
+use super::{encode::Form, outbox::Outbox, session::JoinNo, telemetry::RealtimeMetrics};
 
 /// Tells connections of this process apart; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,8 +23,8 @@ pub(crate) struct Conn {
     outbox: Outbox,
     /// Set once, when the client has proved who it is.
     who: OnceLock<(AppId, UserId)>,
-    /// Rooms that ended for it and that its task has not heard of yet: at most as many as it joined.
-    removals: Mutex<Vec<RoomId>>,
+    /// Memberships that ended and that its task has not heard of yet: at most as many as rooms it joined.
+    removals: Mutex<Vec<JoinNo>>,
     metrics: RealtimeMetrics,
 }
 
@@ -79,13 +79,13 @@ impl Conn {
         self.who.get().map(|(_, user)| user)
     }
 
-    /// A room ended for this connection.
-    pub(crate) fn remove_from(&self, room: &RoomId) {
-        self.removals.lock().push(room.clone());
+    /// A room ended this membership.
+    pub(crate) fn remove(&self, membership: JoinNo) {
+        self.removals.lock().push(membership);
         self.outbox.wake();
     }
 
-    pub(crate) fn take_removals(&self) -> Vec<RoomId> {
+    pub(crate) fn take_removals(&self) -> Vec<JoinNo> {
         std::mem::take(&mut self.removals.lock())
     }
 

@@ -111,8 +111,8 @@ impl Task {
                     }
                 }
                 () = self.conn.outbox().woken() => {
-                    for room in self.conn.take_removals() {
-                        self.session.handle_removal(&room);
+                    for ended in self.conn.take_removals() {
+                        self.session.handle_removal(ended);
                     }
                     self.conn.outbox().closing().map(|_code| End::Closing)
                 }
@@ -240,7 +240,7 @@ impl Task {
     /// The rooms to leave, one being joined or left among them.
     fn rooms(&self) -> Vec<RoomKey> {
         let Some(app) = self.conn.app() else { return Vec::new() };
-        let rooms = self.session.rooms().iter().chain(self.session.room_in_between());
+        let rooms = self.session.rooms().iter().map(|joined| &joined.room).chain(self.session.room_in_between());
         rooms.map(|room| RoomKey { app, room: room.clone() }).collect()
     }
 

@@ -21,7 +21,7 @@ use crate::realtime::{
     conn::{Conn, ConnId},
     encode::{Encoded, Frames, opcode},
     lane::{Job, RoomNo},
-    session::room_channel,
+    session::{Join, JoinNo, room_channel},
     telemetry::{RealtimeMetrics, signed},
     ws,
 };
@@ -52,6 +52,7 @@ pub(super) struct Room {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) conn: Arc<Conn>,
+    join: JoinNo,
     join_leave: bool,
 }
 
@@ -273,13 +274,14 @@ impl Room {
             format.write_subscribe_reply(out, waiter.join.id, &result, elements);
         });
         let conn = Arc::clone(&waiter.conn);
-        self.count_in(&conn, waiter.join.join_leave, &deps.metrics);
+        self.count_in(&conn, &waiter.join, &deps.metrics);
         Admission::In(Job::Join { room: self.no, conn, reply, join_leave: waiter.join.join_leave }, waiter)
     }
 
-    fn count_in(&mut self, conn: &Arc<Conn>, join_leave: bool, metrics: &RealtimeMetrics) {
+    fn count_in(&mut self, conn: &Arc<Conn>, join: &Join, metrics: &RealtimeMetrics) {
         self.empty_since = None;
-        if self.members.insert(conn.id(), Member { conn: Arc::clone(conn), join_leave }).is_none() {
+        let Join { no, join_leave, .. } = *join;
+        if self.members.insert(conn.id(), Member { conn: Arc::clone(conn), join: no, join_leave }).is_none() {
             metrics.subscriptions.inc();
             if let Some(user) = conn.user() {
                 *self.users.entry(user.clone()).or_default() += 1;
@@ -299,7 +301,7 @@ impl Room {
             Phase::Live(live) if live.waiters.len() > 1 => live.waiters.retain(|waiter| waiter.conn.id() != conn),
             Phase::Live(_) => {}
         }
-        let Member { conn: member, join_leave } = self.members.remove(&conn)?;
+        let Member { conn: member, join_leave, .. } = self.members.remove(&conn)?;
         metrics.subscriptions.dec();
         self.watchers -= usize::from(join_leave);
         if let Some(user) = member.user()
@@ -336,7 +338,7 @@ impl Room {
             waiter.refuse(codes::error::TOO_MANY_REQUESTS);
         }
         for member in self.members.values() {
-            member.conn.remove_from(&self.key.room);
+            member.conn.remove(member.join);
         }
         metrics.subscriptions.dec_by(signed(self.members.len()));
         self.forgotten(metrics);
@@ -369,5 +371,37 @@ impl Live {
         }
         let ring_messages_max = limits.ring_messages_max.max(limits.reply_messages_max) * 2;
         Limits { ring_messages_max, ring_bytes_max: limits.ring_bytes_max.max(limits.reply_bytes_max) * 2, ..limits }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roomhook_centrifuge::Format;
+    use roomhook_room::{AppId, ClientId, RoomId};
+
+    use super::*;
+    use crate::realtime::{
+        encode::Form,
+        outbox::{self, Outbox},
+    };
+
+    #[test]
+    fn a_room_that_ends_says_which_membership_it_ended() {
+        let metrics = RealtimeMetrics::default();
+        let limits = outbox::Limits { queue_bytes_max: 1000 };
+        let outbox = Outbox::new(None, limits, metrics.outbox.clone());
+        let form = Form { format: Format::Json, deflate_bytes_min: None };
+        let conn = Arc::new(Conn::new(ConnId(1), ClientId(0xc1), form, 0, outbox, metrics.clone()));
+        let lobby = RoomId::new("lobby").unwrap();
+        let mut room = Room::loading(RoomNo(1), RoomKey { app: AppId(1), room: lobby.clone() }, 1);
+        for no in [1, 2] {
+            let join = Join { id: 7, no: JoinNo(no), room: lobby.clone(), resume: None, join_leave: false };
+            room.count_in(&conn, &join, &metrics);
+            if no == 1 {
+                room.remove(conn.id(), Instant::now(), &metrics);
+            }
+        }
+        room.dismiss(&metrics);
+        assert_eq!(conn.take_removals(), [JoinNo(2)]);
     }
 }

@@ -24,7 +24,7 @@ use timers::Timers;
 
 pub(crate) use connect::user_channel;
 pub(crate) use data::{MessageInput, Says, bad_request};
-pub(crate) use room::{HistoryQuery, Join, Resume, room_channel};
+pub(crate) use room::{HistoryQuery, Join, JoinNo, Joined, Resume, room_channel};
 
 /// What holds for all sessions of a server.
 #[derive(Clone, Debug)]
@@ -157,9 +157,12 @@ enum Pending {
     Refresh {
         id: u32,
     },
+    /// `over`: the membership ended before we heard that it began.
     Join {
         id: u32,
         room: RoomId,
+        no: JoinNo,
+        over: bool,
     },
     /// Answered already.
     Leave {
@@ -185,7 +188,9 @@ pub(crate) struct Session {
     phase: Phase,
     pending: Option<Pending>,
     /// Rooms joined; few, so a list is smaller and faster than a map.
-    rooms: Vec<RoomId>,
+    rooms: Vec<Joined>,
+    /// Joins asked for so far.
+    joins: u64,
     bucket: Bucket,
     timers: Timers,
     output: Vec<u8>,
@@ -211,6 +216,7 @@ impl Session {
             phase: Phase::Fresh,
             pending: None,
             rooms: Vec::new(),
+            joins: 0,
             bucket,
             timers,
             output: Vec::new(),
@@ -234,7 +240,7 @@ impl Session {
     }
 
     /// The rooms joined.
-    pub(crate) fn rooms(&self) -> &[RoomId] {
+    pub(crate) fn rooms(&self) -> &[Joined] {
         &self.rooms
     }
 
@@ -325,8 +331,9 @@ impl Session {
                 self.connected(id, platform, result, now)
             }
             (Pending::Refresh { id }, Outcome::Identified(result)) => self.refreshed(id, result, now),
-            (Pending::Join { room, .. }, Outcome::Joined(Ok(()))) => {
-                self.rooms.push(room);
+            (Pending::Join { over: true, .. }, Outcome::Joined(Ok(()))) => Step::Next,
+            (Pending::Join { room, no, .. }, Outcome::Joined(Ok(()))) => {
+                self.rooms.push(Joined { room, no });
                 Step::Next
             }
             (Pending::Leave { .. }, Outcome::Left(Ok(()))) => Step::Next,
@@ -356,9 +363,13 @@ impl Session {
         }
     }
 
-    /// A room ended this client's membership, and told it so.
-    pub(crate) fn handle_removal(&mut self, room: &RoomId) {
-        self.rooms.retain(|joined| joined != room);
+    /// A room ended this membership, and told the client so. It may be one that the client has given up itself, or of which
+    /// we have not heard yet that it began.
+    pub(crate) fn handle_removal(&mut self, ended: JoinNo) {
+        self.rooms.retain(|joined| joined.no != ended);
+        if let Some(Pending::Join { no, over, .. }) = &mut self.pending {
+            *over |= *no == ended;
+        }
     }
 
     // === output ===

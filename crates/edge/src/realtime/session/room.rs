@@ -13,11 +13,24 @@ const ROOM_PREFIX: &str = "room:";
 /// What every user's own channel starts with.
 const USER_PREFIX: &str = "user:";
 
+/// Tells the joins of one connection apart, so that the end of one membership is never taken for the end of a later one of
+/// the same room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct JoinNo(pub(crate) u64);
+
+/// A room that the client is in.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    pub(crate) room: RoomId,
+    pub(super) no: JoinNo,
+}
+
 /// A wish to be in a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Join {
     /// The command to answer.
     pub(crate) id: u32,
+    pub(crate) no: JoinNo,
     pub(crate) room: RoomId,
     /// From where to go on, for a member that comes back.
     pub(crate) resume: Option<Resume>,
@@ -51,7 +64,7 @@ impl Session {
             let own = request.channel.starts_with(USER_PREFIX);
             return self.refuse(id, if own { codes::error::PERMISSION_DENIED } else { codes::error::UNKNOWN_CHANNEL });
         };
-        if self.rooms.contains(&room) {
+        if self.is_in(&room) {
             return self.refuse(id, codes::error::ALREADY_SUBSCRIBED);
         }
         if self.rooms.len() >= self.settings.rooms_max {
@@ -62,15 +75,17 @@ impl Session {
             offset: request.offset,
             or_error: request.flag & SubscribeRequest::FLAG_UNRECOVERABLE_IS_ERROR != 0,
         });
-        self.pending = Some(Pending::Join { id, room: room.clone() });
-        Step::Do(Action::Join(Join { id, room, resume, join_leave: request.join_leave }))
+        self.joins += 1;
+        let no = JoinNo(self.joins);
+        self.pending = Some(Pending::Join { id, room: room.clone(), no, over: false });
+        Step::Do(Action::Join(Join { id, no, room, resume, join_leave: request.join_leave }))
     }
 
     /// Success even for a room that was not joined, and at once: anything else makes SDKs reconnect.
     pub(super) fn unsubscribe(&mut self, id: u32, channel: &str) -> Step {
         let done = self.reply(id, ReplyBody::Unsubscribe(UnsubscribeResult {}));
         let Some(room) = self.joined(channel) else { return done };
-        self.rooms.retain(|joined| *joined != room);
+        self.rooms.retain(|joined| joined.room != room);
         self.pending = Some(Pending::Leave { room: room.clone() });
         Step::Do(Action::Leave { room })
     }
@@ -93,7 +108,7 @@ impl Session {
             return self.refuse(id, codes::error::METHOD_NOT_FOUND);
         }
         match payload(&request.data).and_then(|json| data::parse_room_send(&json)) {
-            Ok((room, _)) if !self.rooms.contains(&room) => self.refuse(id, codes::error::PERMISSION_DENIED),
+            Ok((room, _)) if !self.is_in(&room) => self.refuse(id, codes::error::PERMISSION_DENIED),
             Ok((room, input)) => {
                 self.pending = Some(Pending::Rpc { id });
                 Step::Do(Action::Send { room, platform, input })
@@ -128,7 +143,11 @@ impl Session {
     /// The room of a channel, if this client is in it.
     fn joined(&self, channel: &str) -> Option<RoomId> {
         let name = channel.strip_prefix(ROOM_PREFIX)?;
-        self.rooms.iter().find(|room| room.as_str() == name).cloned()
+        self.rooms.iter().map(|joined| &joined.room).find(|room| room.as_str() == name).cloned()
+    }
+
+    fn is_in(&self, room: &RoomId) -> bool {
+        self.rooms.iter().any(|joined| joined.room == *room)
     }
 }
 

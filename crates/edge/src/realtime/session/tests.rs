@@ -202,6 +202,7 @@ fn a_join_carries_the_position_and_its_flags() {
     );
     let join = Join {
         id: 2,
+        no: JoinNo(1),
         room: RoomId::new("a b/c").unwrap(),
         resume: Some(Resume { epoch: "abcd".into(), offset: 7, or_error: true }),
         join_leave: true,
@@ -265,9 +266,35 @@ fn questions_are_for_members() {
 #[test]
 fn a_room_that_ended_is_no_longer_joined() {
     let mut story = Story::in_room("lobby");
-    story.session.handle_removal(&RoomId::new("lobby").unwrap());
+    story.session.handle_removal(JoinNo(1));
     story.says(r#"{"id":3,"publish":{"channel":"room:lobby","data":{"Text":"hi"}}}"#);
     assert!(story.hears().contains(r#""code":103"#));
+}
+
+#[test]
+fn the_end_of_a_membership_that_was_given_up_does_not_end_the_next_one() {
+    let mut story = Story::in_room("lobby");
+    story.says(r#"{"id":3,"unsubscribe":{"channel":"room:lobby"}}"#);
+    story.done(Outcome::Left(Ok(())));
+    story.says(r#"{"id":4,"subscribe":{"channel":"room:lobby"}}"#);
+    // The room was reset before it heard of either: the first membership ended there, and the second one is good.
+    story.done(Outcome::Joined(Ok(())));
+    story.session.handle_removal(JoinNo(1));
+    let rooms: Vec<&str> = story.session.rooms().iter().map(|joined| joined.room.as_str()).collect();
+    assert_eq!(rooms, ["lobby"], "or nobody would tell the room when the connection ends");
+    let step = story.says(r#"{"id":5,"publish":{"channel":"room:lobby","data":{"Text":"hi"}}}"#);
+    assert!(matches!(step, Step::Do(Action::Send { .. })), "{step:?}");
+}
+
+#[test]
+fn a_membership_that_ends_before_we_hear_of_it_is_none() {
+    let mut story = Story::connected();
+    story.says(r#"{"id":2,"subscribe":{"channel":"room:lobby"}}"#);
+    story.session.handle_removal(JoinNo(1));
+    story.done(Outcome::Joined(Ok(())));
+    assert!(story.session.rooms().is_empty());
+    let step = story.says(r#"{"id":3,"subscribe":{"channel":"room:lobby"}}"#);
+    assert!(matches!(step, Step::Do(Action::Join(_))), "the client was told to join again: {step:?}");
 }
 
 #[test]
