@@ -183,8 +183,8 @@ impl Publisher {
         let Some(mut turn) = gate.line_up(&key, &draft.from).await else { return self.execute(key, draft).await };
         let random = draft.dedup.then_some(draft.random);
         let foreseen = self.router.foresee(key.clone(), draft.from.clone(), random);
-        let foreseen = tokio::time::timeout(self.backend_timeout, foreseen).await.map_err(|_| PublishError::Late)?;
-        let foreseen = foreseen?;
+        // A look that takes too long has sent nothing: the sender may try again.
+        let foreseen = tokio::time::timeout(self.backend_timeout, foreseen).await.map_err(|_| ExecuteError::Busy)??;
         if let Some(sent) = foreseen.repeats {
             return Ok(Published::Answered(Receipt::Repeated(sent)));
         }
@@ -253,7 +253,8 @@ impl Publisher {
         }
         let import =
             self.directory.import(app.id, vec![ImportAccount { user: user.clone(), nick: None, face_url: None }]);
-        tokio::time::timeout(self.backend_timeout, import).await.map_err(|_| PublishError::Late)??;
+        // Nothing of the message was sent yet, whatever becomes of the account.
+        tokio::time::timeout(self.backend_timeout, import).await.map_err(|_| ExecuteError::Busy)??;
         let account = self.directory.account(app.id, user.as_str());
         account.map(|account| account.number).ok_or(PublishError::SenderMissing)
     }

@@ -1,10 +1,14 @@
 //! Sending: what a message becomes, what a repeat is answered, who may send.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use roomhook_edge::publish::{Gate, Report, Turn, Verdict};
+use roomhook_log::LogId;
 use roomhook_room::{
     Command, CreateRoom, Draft, Facts, Incarnation, MsgSeq, Platform, Priority, RoomId, RoomInfo, RoomKey, UnixMillis,
     UserId,
@@ -284,6 +288,32 @@ async fn the_gate_is_asked_after_the_mute_and_before_the_rate_and_told_of_both()
     assert_eq!(world.ok(GROUP, &group_msg("bob", 3, "hi")).await["MsgDropReason"], "MsgFreqCtrl");
     assert_eq!(*moderator.asked.lock().unwrap(), [2, 3], "also of a message that rate control drops then");
     assert_eq!(moderator.codes(), [(1, 10_017), (3, 10_023)]);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_look_before_the_gate_that_takes_too_long_has_sent_nothing_and_says_so() {
+    let moderator = Arc::new(Moderator::default());
+    let gate: Arc<dyn Gate> = Arc::clone(&moderator) as _;
+    let backend_timeout = Duration::from_secs(1);
+    let world = World::with(Options { gate: Some(gate), backend_timeout, ..Options::default() }).await;
+    world.furnish().await;
+    let holds = [0, 1].map(|shard| world.log.hold_appends(LogId(shard)));
+    // Nobody is asked about this one: it keeps the room's shard waiting for its log.
+    let unmoderated =
+        group_msg("ann", 1, "hello").replacen('{', r#"{"ForbidCallbackControl":["ForbidBeforeSendMsgCallback"],"#, 1);
+    let mut backend = world.client().await;
+    let sending = tokio::spawn(async move { backend.call(GROUP, unmoderated).await });
+    tokio::select! {
+        () = holds[0].reached() => {}
+        () = holds[1].reached() => {}
+    }
+    assert_eq!(world.code(GROUP, &group_msg("ann", 2, "hello")).await, 60_018, "too many requests: try again");
+    drop(holds);
+    sending.await.unwrap();
+    assert_eq!(world.ok(GROUP, &group_msg("ann", 3, "hello")).await["MsgSeq"], 2, "only the first and this one");
+    assert_eq!(*moderator.asked.lock().unwrap(), [3]);
+    assert_eq!(moderator.codes(), [(2, 60_018)], "the backend is told that it was not sent");
     world.stop().await;
 }
 
