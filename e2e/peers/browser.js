@@ -1,67 +1,86 @@
-// A page in a real browser that uses the bundle of npm's centrifuge: node browser.js NODE_FOLDER PAGE_PORT.
+// Pages in a real browser that use the bundle of npm's centrifuge: node browser.js NODE_FOLDER.
 //
-// Serves the page on PAGE_PORT, opens it in Chromium and speaks with the test as realtime.js does. What is said is typed into the
-// page's field, and what is heard is read back from its list: nothing goes around the page.
-const [folder, port] = process.argv.slice(2);
+// Starts one Chromium for all pages, listens on a port of 127.0.0.1 and prints {"port": N} when both are up. Each connection to that
+// port is one page and speaks as realtime.js does; its first line says, too, on which port the page itself is to be served. What is
+// said is typed into the page's field, and what is heard is read back from its list: nothing goes around the page.
+// Ends, and the browser with it, when its standard input does.
+const [folder] = process.argv.slice(2);
 const { spawn } = require('node:child_process');
-const { mkdtempSync, readFileSync, rmSync } = require('node:fs');
+const { accessSync, constants, mkdtempSync, readFileSync, rmSync } = require('node:fs');
 const { createServer } = require('node:http');
+const net = require('node:net');
 const { tmpdir } = require('node:os');
 const path = require('node:path');
+const eachLine = require('./lines.js');
 const { chromium } = require('node:module').createRequire(folder + '/')('playwright-core');
 
+// The first has no windows and starts several times quicker; the other brings the same engine.
+const PROGRAMS = ['chromium-headless-shell', 'chromium'];
 const FLAGS = [
   '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
   '--disable-background-networking', '--disable-component-update', '--disable-sync',
+  // Chromium looks up hosts of its maker all the same, and where name servers do not answer it comes up only after those looks have
+  // timed out, a quarter of a minute later. No page of ours needs a name.
+  '--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
 ];
 const FILES = {
   '/': ['text/html', readFileSync(path.join(__dirname, 'browser.html'))],
   '/centrifuge.js': ['text/javascript', readFileSync(path.join(folder, 'node_modules/centrifuge/dist/centrifuge.js'))],
 };
 
-const tell = (line) => process.stdout.write(JSON.stringify(line) + '\n');
+const fail = (why) => { console.error(why); process.exit(1); };
 
-let end = () => process.exit(0);
+function program() {
+  for (const name of PROGRAMS) {
+    for (const place of (process.env.PATH ?? '').split(path.delimiter)) {
+      try {
+        accessSync(path.join(place, name), constants.X_OK);
+        return name;
+      } catch {}
+    }
+  }
+  return fail(`none of these is installed: ${PROGRAMS.join(', ')}`);
+}
 
-async function open(how) {
+// Starts the browser, which lives as long as this process has an input.
+async function start() {
   const profile = mkdtempSync(path.join(tmpdir(), 'roomhook-browser-'));
   // Everything that it writes goes where it is removed again.
   const env = { ...process.env, HOME: profile, XDG_CONFIG_HOME: profile, XDG_CACHE_HOME: profile };
   const flags = [...FLAGS, '--remote-debugging-port=0', `--user-data-dir=${profile}`];
-  const browser = spawn('chromium', flags, { env, stdio: ['ignore', 'ignore', 'pipe'] });
-  browser.on('error', (error) => { console.error(`cannot start chromium: ${error.message}`); process.exit(1); });
-  end = async () => {
-    // An orderly end, so that its helpers do not write any more after it.
-    const ended = new Promise((resolve) => browser.on('exit', resolve));
-    const insist = setTimeout(() => browser.kill('SIGKILL'), 5000);
-    browser.kill('SIGTERM');
-    await ended;
-    clearTimeout(insist);
-    for (let tries = 100; tries > 0; tries -= 1) {
-      try {
-        rmSync(profile, { recursive: true, force: true });
-        break;
-      } catch {
-        await new Promise((resolve) => setTimeout(resolve, 50));
-      }
-    }
-    process.exit(0);
-  };
+  const child = spawn(program(), flags, { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  // An orderly end, so that its helpers do not write any more after it; an end of its own must not leave anybody waiting.
+  let said = '';
+  let wanted = false;
+  child.on('error', (error) => fail(`cannot start the browser: ${error.message}`));
+  child.on('exit', (code) => {
+    rmSync(profile, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 });
+    if (wanted) process.exit(0);
+    fail(`the browser ended with ${code}: ${said}`);
+  });
+  process.stdin.on('end', () => {
+    wanted = true;
+    child.kill('SIGTERM');
+    setTimeout(() => child.kill('SIGKILL'), 5000);
+  }).resume();
   const endpoint = await new Promise((resolve) => {
-    let said = '';
-    browser.stderr.on('data', (more) => {
-      said += more;
+    child.stderr.on('data', (more) => {
+      said = (said + more).slice(-10_000);
       const found = /DevTools listening on (ws:\S+)/.exec(said);
       if (found) resolve(found[1]);
     });
   });
-  const page = await (await (await chromium.connectOverCDP(endpoint)).newContext()).newPage();
-  page.on('pageerror', (error) => tell({ event: 'page_error', message: error.message }));
-  await page.exposeFunction('tell', tell);
-  await page.goto(`http://127.0.0.1:${port}/`);
-  await page.evaluate((how) => open_client(how), how);
-  return page;
+  return await chromium.connectOverCDP(endpoint);
 }
+
+// Serves the page's files on this port.
+const serve = (port) => new Promise((resolve, reject) => {
+  const server = createServer((request, response) => {
+    const [type, body] = FILES[request.url] ?? ['text/plain', ''];
+    response.writeHead(body === '' ? 404 : 200, { 'Content-Type': type }).end(body);
+  });
+  server.on('error', reject).listen(port, '127.0.0.1', () => resolve(server));
+});
 
 const commands = {
   connect: (page) => page.evaluate(() => client.connect()),
@@ -73,16 +92,29 @@ const commands = {
   heard: (page) => page.locator('#heard li').allTextContents(),
 };
 
-createServer((request, response) => {
-  const [type, body] = FILES[request.url] ?? ['text/plain', ''];
-  response.writeHead(body === '' ? 404 : 200, { 'Content-Type': type }).end(body);
-}).listen(Number(port), '127.0.0.1', () => {
+async function open(browser, how, tell) {
+  const server = await serve(how.page);
+  const page = await (await browser.newContext()).newPage();
+  page.on('close', () => server.close());
+  page.on('pageerror', (error) => tell({ event: 'page_error', message: error.message }));
+  await page.exposeFunction('tell', tell);
+  await page.goto(`http://127.0.0.1:${how.page}/`);
+  await page.evaluate((how) => open_client(how), how);
+  tell({ event: 'opened' });
+  return page;
+}
+
+// One connection, one page, which is closed with it.
+function attend(browser, socket) {
+  const tell = (line) => socket.write(JSON.stringify(line) + '\n');
   let page;
-  const lines = require('node:readline').createInterface({ input: process.stdin });
-  lines.on('line', async (text) => {
+  socket.on('error', () => {});
+  socket.on('close', () => page?.then((page) => page.context().close()).catch(() => {}));
+  eachLine(socket, async (text) => {
     const command = JSON.parse(text);
     if (page === undefined) {
-      page = open(command);
+      page = open(browser, command, tell);
+      page.catch((error) => { console.error(error); socket.destroy(); });
       return;
     }
     try {
@@ -91,5 +123,9 @@ createServer((request, response) => {
       tell({ answer: command.id, error: { code: 0, message: error.message } });
     }
   });
-  lines.on('close', () => end());
-});
+}
+
+start().then((browser) => {
+  const listener = net.createServer((socket) => attend(browser, socket));
+  listener.listen(0, '127.0.0.1', () => process.stdout.write(JSON.stringify({ port: listener.address().port }) + '\n'));
+}, (error) => fail(`cannot drive the browser: ${error.message}`));

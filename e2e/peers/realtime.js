@@ -5,7 +5,7 @@
 // tells in between is printed as {event, ...}. Payloads are JSON in here; the Protobuf build gets and gives them as bytes.
 const [folder] = process.argv.slice(2);
 const from = require('node:module').createRequire(folder + '/');
-const lines = require('node:readline').createInterface({ input: process.stdin });
+const eachLine = require('./lines.js');
 const WebSocket = from('ws');
 
 const tell = (line) => process.stdout.write(JSON.stringify(line) + '\n');
@@ -101,7 +101,7 @@ const commands = {
   resume: () => socket._socket.resume(),
 };
 
-lines.on('line', async (text) => {
+eachLine(process.stdin, async (text) => {
   const command = JSON.parse(text);
   if (client === undefined) return open(command);
   try {
@@ -110,4 +110,4 @@ lines.on('line', async (text) => {
     tell({ answer: command.id, error: failure(error) });
   }
 });
-lines.on('close', () => process.exit(0));
+process.stdin.on('end', () => process.exit(0));

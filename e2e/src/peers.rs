@@ -14,8 +14,7 @@ use crate::{KEY, SDKAPPID};
 /// # Errors
 /// If the package cannot be installed or run.
 pub fn usersig_from_pypi(user: &str) -> Result<String> {
-    let python = tools()?.join("python/bin/python");
-    let mut command = Command::new(python);
+    let mut command = Command::new(python()?);
     command.arg(script("usersig.py")).args([&SDKAPPID.to_string(), KEY, user]);
     line(command)
 }
@@ -25,8 +24,8 @@ pub fn usersig_from_pypi(user: &str) -> Result<String> {
 /// # Errors
 /// If the package cannot be installed or run.
 pub fn usersig_from_npm(user: &str) -> Result<String> {
-    let package = tools()?.join("node/node_modules/tls-sig-api-v2");
-    let mut command = Command::new("node");
+    let package = packages()?.join("node_modules/tls-sig-api-v2");
+    let mut command = Command::new(node()?);
     command.arg(script("usersig.js")).arg(package).args([&SDKAPPID.to_string(), KEY, user]);
     line(command)
 }
@@ -39,11 +38,19 @@ pub fn python() -> Result<PathBuf> {
     Ok(tools()?.join("python/bin/python"))
 }
 
+/// Node.js: the same on every machine, never the machine's own.
+///
+/// # Errors
+/// If it cannot be installed.
+pub fn node() -> Result<PathBuf> {
+    Ok(tools()?.join("node/bin/node"))
+}
+
 /// The folder whose `node_modules` has the packages from npm.
 ///
 /// # Errors
 /// If they cannot be installed.
-pub fn node() -> Result<PathBuf> {
+pub fn packages() -> Result<PathBuf> {
     Ok(tools()?.join("node"))
 }
 

@@ -1,6 +1,6 @@
-//! Centrifuge SDKs from npm and PyPI (`peers/realtime.js`, `peers/realtime.py`) as a test sees them.
+//! Centrifuge SDKs from npm and PyPI (`peers/realtime.js`, `peers/realtime.py`, pages of `peers/browser.js`) as a test sees them.
 //!
-//! Each runs in a process of its own and does what it is told; what it tells is kept in order, event by event.
+//! Each runs outside of the test's process and does what it is told; what it tells is kept in order, event by event.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use crate::{peers, rest};
+use crate::{browser, peers, rest};
 
 /// How long a test waits for what must come. Generous: it is only ever used up by a failure.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,26 +49,20 @@ impl Flavour {
         format!("ana_of_{self}")
     }
 
-    /// `page` is where a browser's page comes from.
-    fn command(self, page: Option<SocketAddr>) -> Result<Command> {
-        Ok(match self {
-            Self::Browser => {
-                let page = page.context("a browser needs the address of its page")?;
-                let mut command = Command::new("node");
-                command.arg(peers::script("browser.js")).arg(peers::node()?).arg(page.port().to_string());
-                command
-            }
-            Self::JsJson | Self::JsProtobuf => {
-                let mut command = Command::new("node");
-                command.arg(peers::script("realtime.js")).arg(peers::node()?);
-                command
-            }
-            Self::PythonJson | Self::PythonProtobuf => {
-                let mut command = Command::new(peers::python()?);
-                command.arg(peers::script("realtime.py"));
-                command
-            }
-        })
+    fn is_python(self) -> bool {
+        matches!(self, Self::PythonJson | Self::PythonProtobuf)
+    }
+
+    /// The process of a client that is not a page.
+    fn command(self) -> Result<Command> {
+        let mut command = Command::new(if self.is_python() { peers::python()? } else { peers::node()? });
+        if self.is_python() {
+            command.arg(peers::script("realtime.py"));
+        } else {
+            command.arg(peers::script("realtime.js")).arg(peers::packages()?);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+        Ok(command)
     }
 }
 
@@ -127,17 +121,21 @@ impl Publication {
     }
 }
 
-/// A client process. Ends when dropped.
+/// A client: a process of its own, which ends when this is dropped, or a page in the browser that all pages share.
 #[derive(Debug)]
 pub struct Sdk {
     flavour: Flavour,
-    orders: ChildStdin,
+    orders: Box<dyn Orders>,
     told: mpsc::UnboundedReceiver<Value>,
     events: HashMap<String, VecDeque<Value>>,
     answers: HashMap<u64, Value>,
     asked: u64,
-    _child: Child,
+    _child: Option<Child>,
 }
+
+/// Where commands are written to.
+trait Orders: AsyncWrite + Send + Unpin + fmt::Debug {}
+impl<T: AsyncWrite + Send + Unpin + fmt::Debug> Orders for T {}
 
 impl Sdk {
     /// Starts a client of `user` that connects at once with a good token, and waits until it is connected.
@@ -157,16 +155,37 @@ impl Sdk {
     /// # Errors
     /// If the interpreter does not start.
     pub async fn start(flavour: Flavour, server: SocketAddr, options: Options) -> Result<Self> {
-        let mut child = flavour
-            .command(options.page)?
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // Whoever has started a browser must live to end it. All end by themselves when their input does.
-            .kill_on_drop(flavour != Flavour::Browser)
-            .spawn()
-            .with_context(|| format!("starting {flavour}"))?;
-        let mut orders = child.stdin.take().context("the client has no input")?;
-        let mut lines = BufReader::new(child.stdout.take().context("the client has no output")?).lines();
+        let mut how = json!({
+            "url": format!("ws://{server}/connection/websocket"),
+            "protobuf": flavour.is_protobuf(),
+            "token": options.token,
+            "ask_for_tokens": options.ask_for_tokens,
+            "data": options.data,
+        });
+        let mut client = if flavour == Flavour::Browser {
+            how["page"] = json!(options.page.context("a browser needs the address of its page")?.port());
+            let (output, input) = browser::connect().await?.into_split();
+            Self::over(flavour, input, output, None)
+        } else {
+            let mut child = flavour.command()?.spawn().with_context(|| format!("starting {flavour}"))?;
+            let input = child.stdin.take().context("the client has no input")?;
+            let output = child.stdout.take().context("the client has no output")?;
+            Self::over(flavour, input, output, Some(child))
+        };
+        write(&mut client.orders, &how).await?;
+        if flavour == Flavour::Browser {
+            client.event_within("opened", browser::START_PATIENCE).await?;
+        }
+        Ok(client)
+    }
+
+    fn over(
+        flavour: Flavour,
+        input: impl Orders + 'static,
+        output: impl AsyncRead + Send + Unpin + 'static,
+        child: Option<Child>,
+    ) -> Self {
+        let mut lines = BufReader::new(output).lines();
         // Unbounded on purpose: a test client must never slow the SDK down, and a test's traffic is finite.
         let (tell, told) = mpsc::unbounded_channel();
         tokio::spawn(async move {
@@ -177,16 +196,8 @@ impl Sdk {
                 }
             }
         });
-        let how = json!({
-            "url": format!("ws://{server}/connection/websocket"),
-            "protobuf": flavour.is_protobuf(),
-            "token": options.token,
-            "ask_for_tokens": options.ask_for_tokens,
-            "data": options.data,
-        });
-        write(&mut orders, &how).await?;
         let (events, answers) = Default::default();
-        Ok(Self { flavour, orders, told, events, answers, asked: 0, _child: child })
+        Self { flavour, orders: Box::new(input), told, events, answers, asked: 0, _child: child }
     }
 
     /// Which SDK it is.
@@ -289,7 +300,11 @@ impl Sdk {
     /// # Errors
     /// If none comes within [`PATIENCE`].
     pub async fn event(&mut self, name: &str) -> Result<Value> {
-        let deadline = Instant::now() + PATIENCE;
+        self.event_within(name, PATIENCE).await
+    }
+
+    async fn event_within(&mut self, name: &str, patience: Duration) -> Result<Value> {
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(event) = self.events.get_mut(name).and_then(VecDeque::pop_front) {
                 return Ok(event);
@@ -363,7 +378,7 @@ pub fn channel(room: &str) -> String {
     format!("room:{room}")
 }
 
-async fn write(orders: &mut ChildStdin, line: &Value) -> Result<()> {
+async fn write(orders: &mut (impl AsyncWrite + Unpin), line: &Value) -> Result<()> {
     let line = format!("{line}\n");
     ensure!(!line.trim_end().contains('\n'), "one line each");
     orders.write_all(line.as_bytes()).await?;
