@@ -4,6 +4,7 @@
 //! server is linked in: what a test learns, it learns as an app backend or an operator would.
 
 pub mod binary;
+mod borrowed;
 mod browser;
 pub mod mirror;
 pub mod peers;

@@ -1,5 +1,6 @@
-//! A disk that a test can fill. A file system of some MiB of its own where the machine lets us mount one (root, or user
-//! namespaces); else the disk of the temporary folder, which a large file makes "fuller" than the server is told to accept.
+//! A disk that a test can fill. A file system of some MiB of its own, in memory, where the machine lets us mount one (root, or user
+//! namespaces; no loop device is needed); else the disk of the temporary folder, whose free room is held where the test wants it while
+//! others write there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,25 +13,30 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-const MIB: u64 = 1 << 20;
+use crate::borrowed::Level;
+
+pub(crate) const MIB: u64 = 1 << 20;
 /// The whole of a disk of its own. The journals of an idle store take up next to nothing of it.
 const SIZE: u64 = 128 * MIB;
 /// What the server keeps in reserve there.
 const RESERVE: u64 = 32 * MIB;
-/// By how much a borrowed disk is filled beyond the server's limit, and emptied below it. Others write to it as well.
-const MARGIN: u64 = 1024 * MIB;
-
-/// Forces the second way, so that it can be tried where the first one works.
-const BORROW: &str = "ROOMHOOK_E2E_BORROW_DISK";
 
 /// A folder on a disk that can be filled. All is gone when it is dropped.
 #[derive(Debug)]
 pub struct SmallDisk {
     folder: PathBuf,
     reserve: u64,
+    room: Room,
     _place: TempDir,
-    /// Its mount namespace lasts as long as this process, which ends with its standard input.
-    holder: Option<Child>,
+}
+
+#[derive(Debug)]
+enum Room {
+    /// Mounted in a namespace that lasts as long as this process, which ends with its standard input.
+    Own {
+        _holder: Child,
+    },
+    Borrowed(Level),
 }
 
 impl SmallDisk {
@@ -39,24 +45,34 @@ impl SmallDisk {
     /// # Errors
     /// If the machine allows neither way; the text says why.
     pub async fn make() -> Result<Self> {
-        let place = tempfile::Builder::new().prefix("roomhook-disk-").tempdir()?;
-        if std::env::var_os(BORROW).is_none() {
-            match mount(place.path()).await {
-                Ok(holder) => return Self::own(place, holder),
-                Err(error) => {
-                    tell(&format!("no file system of our own ({error:#}): borrowing {}", place.path().display()))
-                }
+        let place = place()?;
+        match mount(place.path()).await {
+            Ok(holder) => Self::own(place, holder),
+            Err(error) => {
+                tell(&format!("no file system of our own ({error:#}): borrowing {}", place.path().display()));
+                Self::borrow_in(place).await
             }
         }
-        let free = free_bytes(place.path())?;
-        ensure!(free > 3 * MARGIN, "{} has {} MiB free, this test needs 3 GiB", place.path().display(), free / MIB);
-        Ok(Self { folder: place.path().join("disk"), reserve: free - MARGIN, _place: place, holder: None })
+    }
+
+    /// Borrows the disk of the temporary folder, even where a file system could be mounted.
+    ///
+    /// # Errors
+    /// If the machine does not allow that; the text says why.
+    pub async fn borrow() -> Result<Self> {
+        Self::borrow_in(place()?).await
     }
 
     fn own(place: TempDir, holder: Child) -> Result<Self> {
         let id = holder.id().context("the holder of the mount is gone")?;
         let folder = PathBuf::from(format!("/proc/{id}/root")).join(place.path().strip_prefix("/")?).join("disk");
-        Ok(Self { folder, reserve: RESERVE, _place: place, holder: Some(holder) })
+        Ok(Self { folder, reserve: RESERVE, room: Room::Own { _holder: holder }, _place: place })
+    }
+
+    async fn borrow_in(place: TempDir) -> Result<Self> {
+        let level = Level::hold(place.path()).await?;
+        let reserve = level.first() - level.margin();
+        Ok(Self { folder: place.path().join("disk"), reserve, room: Room::Borrowed(level), _place: place })
     }
 
     /// Where a server may keep its store: does not exist yet.
@@ -74,14 +90,18 @@ impl SmallDisk {
     /// Whether it is a file system of its own, which can be filled to the last byte.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        self.holder.is_some()
+        matches!(self.room, Room::Own { .. })
     }
 
-    /// Leaves the server only so many bytes before it must refuse messages. On a borrowed disk that is a guess: others write there too.
+    /// Leaves the server only so many bytes before it must refuse messages. On a borrowed disk nothing happens: the room there is held
+    /// where it is, whatever the server writes.
     ///
     /// # Errors
     /// If the disk has not that much, or cannot be filled.
     pub fn leave(&self, bytes: u64) -> Result<()> {
+        if !self.is_own() {
+            return Ok(());
+        }
         let wanted = free_bytes(self.parent()?)?.saturating_sub(self.reserve).saturating_sub(bytes);
         self.fill("filler", wanted)
     }
@@ -90,9 +110,11 @@ impl SmallDisk {
     ///
     /// # Errors
     /// If the disk cannot be filled.
-    pub fn fill_into_reserve(&self) -> Result<()> {
-        let into = (self.reserve / 4).min(MARGIN);
-        let wanted = free_bytes(self.parent()?)?.saturating_sub(self.reserve) + into;
+    pub async fn fill_into_reserve(&self) -> Result<()> {
+        if let Room::Borrowed(level) = &self.room {
+            return level.set(self.reserve - level.margin()).await;
+        }
+        let wanted = free_bytes(self.parent()?)?.saturating_sub(self.reserve) + self.reserve / 4;
         self.fill("more", wanted)
     }
 
@@ -113,7 +135,10 @@ impl SmallDisk {
     ///
     /// # Errors
     /// If it cannot.
-    pub fn make_room(&self) -> Result<()> {
+    pub async fn make_room(&self) -> Result<()> {
+        if let Room::Borrowed(level) = &self.room {
+            return level.set(level.first()).await;
+        }
         for name in ["filler", "more", "rest"] {
             match fs::remove_file(self.parent()?.join(name)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
@@ -138,7 +163,11 @@ impl SmallDisk {
     }
 }
 
-fn free_bytes(path: &Path) -> Result<u64> {
+fn place() -> Result<TempDir> {
+    tempfile::Builder::new().prefix("roomhook-disk-").tempdir().context("making a folder")
+}
+
+pub(crate) fn free_bytes(path: &Path) -> Result<u64> {
     let stat = statvfs(path).with_context(|| format!("asking for the room at {}", path.display()))?;
     Ok(stat.blocks_available() * stat.fragment_size())
 }
