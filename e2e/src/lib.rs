@@ -3,6 +3,7 @@
 //! Everything here runs in processes of its own, talks over loopback and keeps its files in a temporary folder. Nothing of the
 //! server is linked in: what a test learns, it learns as an app backend or an operator would.
 
+pub mod backend;
 pub mod binary;
 mod borrowed;
 mod browser;

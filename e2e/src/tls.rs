@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// A self-signed certificate for `localhost`.
+/// A self-signed certificate for `localhost` and its address.
 #[derive(Debug)]
 pub struct Certificate {
     cert: rcgen::Certificate,
@@ -25,7 +25,8 @@ impl Certificate {
     /// # Errors
     /// If the key cannot be made.
     pub fn make() -> Result<Self> {
-        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()])?;
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
         Ok(Self { cert, key_pem: signing_key.serialize_pem() })
     }
 

@@ -12,6 +12,7 @@ mod outage;
 mod owed;
 mod realtime;
 mod replay_crash;
+mod rest_clients;
 mod shutdown;
 mod tls;
 mod usersig;
