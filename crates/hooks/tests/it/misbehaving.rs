@@ -20,6 +20,9 @@ pub(crate) fn default() -> EndpointName {
     EndpointName { app: APP, id: EndpointId(EndpointId::DEFAULT.into()) }
 }
 
+/// How long a test waits for what must come. Generous: it is only ever used up by a failure.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Waits until the endpoint's failures hold one, and tells its reason.
 pub(crate) async fn first_failure(handle: &Handle) -> Attempt {
     let waiting = async {
@@ -32,7 +35,7 @@ pub(crate) async fn first_failure(handle: &Handle) -> Attempt {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("a failure in time")
+    tokio::time::timeout(PATIENCE, waiting).await.expect("a failure in time")
 }
 
 pub(crate) async fn wait_for_status(handle: &Handle, done: impl Fn(&roomhook_hooks::Status) -> bool) {
@@ -41,7 +44,7 @@ pub(crate) async fn wait_for_status(handle: &Handle, done: impl Fn(&roomhook_hoo
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    if tokio::time::timeout(Duration::from_secs(20), waiting).await.is_err() {
+    if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
         panic!("waited in vain for a state; it is {:?}", handle.status());
     }
 }
