@@ -9,7 +9,8 @@ pub(crate) struct Bucket {
     burst: f64,
     tokens: f64,
     at: Duration,
-    /// Commands refused since one was last let through.
+    /// Commands refused, less those let through meanwhile. (Were it "in a row", a busy machine would never cut anybody: it takes so long
+    /// to refuse that many that one is let through in between.)
     refused: u32,
 }
 
@@ -22,7 +23,7 @@ pub(crate) enum Verdict {
     Flood,
 }
 
-/// Refusals in a row after which a client is cut.
+/// So many more refusals than passes after which a client is cut.
 const REFUSALS_MAX: u32 = 256;
 
 impl Bucket {
@@ -41,7 +42,7 @@ impl Bucket {
         self.tokens = (self.tokens + passed * self.per_s).min(self.burst);
         if self.tokens >= 1.0 {
             self.tokens -= 1.0;
-            self.refused = 0;
+            self.refused = self.refused.saturating_sub(1);
             return Verdict::Go;
         }
         self.refused += 1;
@@ -62,5 +63,16 @@ mod tests {
         let verdicts: Vec<_> = (0..300).map(|_| take(100)).collect();
         assert_eq!(verdicts.last(), Some(&Verdict::Flood));
         assert_eq!(take(10_000), Verdict::Go, "whoever waits may go on");
+    }
+
+    #[test]
+    fn a_flood_is_cut_however_slowly_it_is_read() {
+        let mut bucket = Bucket::new(100, 300, Duration::ZERO);
+        let mut verdicts = (0..10_000).map(|n| bucket.take(Duration::from_millis(4 * n)));
+        assert!(verdicts.any(|verdict| verdict == Verdict::Flood), "250 commands a second where 100 are let through");
+
+        let mut bucket = Bucket::new(100, 300, Duration::ZERO);
+        let mut verdicts = (0..10_000).map(|n| bucket.take(Duration::from_millis(6 * n)));
+        assert!(verdicts.all(|verdict| verdict != Verdict::Flood), "whoever is a little too quick is only told so");
     }
 }
