@@ -6,6 +6,7 @@
 //! a queue, not a connection.
 
 mod errand;
+mod idle;
 mod judge;
 mod line;
 mod moderator;

@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     Asked, Decision, Failure, Judged, World,
     errand::{self, Watch},
+    idle::{self, Idle},
     judge::{dropped, judge},
     line::{Bounds, Lines, Place, Stuck},
     record::Ring,
@@ -26,7 +27,7 @@ use super::{
     telemetry::AppMetrics,
 };
 use crate::{
-    http::{self, BODY_BYTES_MAX, Channel, SendError},
+    http::{self, BODY_BYTES_MAX, SendError},
     plan,
     settings::{Letter, Settings},
 };
@@ -52,8 +53,7 @@ pub(super) struct Core {
     world: World,
     live: ArcSwap<Live>,
     lines: Arc<Lines>,
-    /// Idle connections, at most one for each permit.
-    idle: Mutex<Vec<Box<dyn Channel>>>,
+    idle: Arc<Idle>,
     ring: Mutex<Ring>,
     pub(super) metrics: AppMetrics,
 }
@@ -123,7 +123,7 @@ impl Moderator {
             app,
             live: ArcSwap::from_pointee(Live::new(endpoint, world, None)),
             lines: Arc::new(Lines::new(bounds, metrics.waiting.clone())),
-            idle: Mutex::default(),
+            idle: Arc::default(),
             ring: Mutex::default(),
             metrics,
             world: world.clone(),
@@ -133,6 +133,8 @@ impl Moderator {
         // They end with the last sender, that is with this moderator. What they carry may be lost, so nobody watches them.
         tokio::spawn(errand::watch(core.clone(), waiting_watches));
         tokio::spawn(errand::report(core.clone(), waiting_reports));
+        // Ends some time after this moderator, whose connections end with it.
+        tokio::spawn(idle::watch(Arc::downgrade(&core.idle), world.hooks.idle));
         Self { core, watches, reports }
     }
 
@@ -275,12 +277,11 @@ impl Core {
             Ok(request) => request,
             Err(reason) => return http::Report::failed(SendError::Settings(reason)),
         };
-        let idle = self.idle.lock().pop();
-        let mut channel = idle.unwrap_or_else(|| self.world.transport.channel());
+        let mut channel = self.idle.take().unwrap_or_else(|| self.world.transport.channel());
         let report = channel.send(&request).await;
-        let mut idle = self.idle.lock();
-        if idle.len() < live.concurrency {
-            idle.push(channel);
+        // Without an answer there is no connection left in it.
+        if report.result.is_ok() {
+            self.idle.put(channel, live.concurrency);
         }
         report
     }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::{HeaderMap, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use roomhook_protocol::webhook::Answer;
+
+use super::{SendError, reasons::broken};
 
 /// The longest body of an answer that is read. The documented one has 51 bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -16,14 +18,32 @@ pub(crate) const HEADERS_MAX: usize = 64;
 /// Of an answer's body, this much is kept for people, where the answer decides nothing.
 pub const KEPT_BYTES: usize = 256;
 
+/// An answer that came to its end.
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+/// The answer, to the last byte.
+pub(crate) async fn read(response: Response<Incoming>) -> Result<Answered, SendError> {
+    let status = response.status().as_u16();
+    let retry_after = retry_after(response.headers());
+    match read_body(response.into_body()).await {
+        Ok(body) => Ok(Answered { status, body, retry_after }),
+        Err(BodyError::TooLong) => Err(SendError::AnswerTooLong { max: BODY_BYTES_MAX }),
+        Err(BodyError::Broken(error)) => Err(broken(&error)),
+    }
+}
+
 #[derive(Debug)]
-pub(crate) enum BodyError {
+enum BodyError {
     TooLong,
     Broken(hyper::Error),
 }
 
 /// The whole body, or the reason why not. Compressed bodies stay compressed, so a bomb has nothing to explode.
-pub(crate) async fn read_body(mut body: Incoming) -> Result<Bytes, BodyError> {
+async fn read_body(mut body: Incoming) -> Result<Bytes, BodyError> {
     // An answer that announces more than we read is refused before a byte of it.
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
         return Err(BodyError::TooLong);
@@ -59,7 +79,7 @@ pub(crate) fn kept(body: &[u8], max: usize) -> Bytes {
 }
 
 /// `Retry-After`, in seconds or as a date compared with the answer's own `Date`, or else with nothing.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(secs) = text.parse() {
         return Some(Duration::from_secs(secs));

@@ -6,16 +6,13 @@ use std::{
     sync::Arc,
 };
 
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     Phase, SendError, Target,
-    answer::{HEAD_BYTES_MAX, HEADERS_MAX},
-    channel::{Connection, HttpChannel, Way},
-    meter::{Meter, Metered},
+    channel::{HttpChannel, Way},
+    connection::Connection,
     multiplex::{H2, Link},
     reasons::{broken, tls},
     stream::Stream,
@@ -43,14 +40,8 @@ impl HttpChannel {
             return Ok(self.share(target, lease));
         }
         target.multiplex.set_single(true);
-        let meter = Meter::new(UNASKED_BYTES_MAX);
-        let (sender, driver) = http1::Builder::new()
-            .max_headers(HEADERS_MAX)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .handshake(TokioIo::new(Metered::new(stream, meter.clone())))
-            .await
-            .map_err(|error| broken(&error))?;
-        Ok(Way::Own(Connection { target: target.clone(), sender, driver: Box::pin(driver), ended: false, meter }))
+        let connection = Connection::open(target, stream).await.map_err(|error| broken(&error))?;
+        Ok(Way::Own(connection))
     }
 
     /// The addresses that may be connected to. If the name has none that may, the first forbidden one is the reason.
@@ -95,9 +86,6 @@ impl HttpChannel {
         Ok(Stream::Tls(Box::new(stream)))
     }
 }
-
-/// What may come over HTTP/1.1 for one request: far more than an answer at its largest, in the smallest of chunks.
-const UNASKED_BYTES_MAX: usize = 1 << 20;
 
 /// Tries one address after the other. The request's own deadline bounds the whole.
 async fn connect_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {

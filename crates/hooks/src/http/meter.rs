@@ -39,6 +39,11 @@ impl Meter {
         self.unasked.store(0, Ordering::Relaxed);
     }
 
+    /// Whether nothing came since then.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.unasked.load(Ordering::Relaxed) == 0
+    }
+
     fn count(&self, bytes: usize) -> io::Result<()> {
         if self.unasked.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes) <= self.max {
             return Ok(());

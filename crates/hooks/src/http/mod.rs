@@ -2,8 +2,10 @@
 
 mod answer;
 mod channel;
+mod connection;
 mod dial;
 mod guard;
+mod message;
 mod meter;
 mod multiplex;
 mod reasons;

@@ -6,8 +6,10 @@
 //! use up its time although the endpoint is well.
 
 use std::{
+    error::Error,
     fmt,
     future::poll_fn,
+    io,
     pin::pin,
     sync::{
         Arc, Weak,
@@ -85,6 +87,8 @@ pub(crate) struct Link {
     allowed: watch::Receiver<Option<usize>>,
     /// No new streams: it was silent, or broke.
     retired: AtomicBool,
+    /// A whole answer came over it: it was good once.
+    has_answered: AtomicBool,
     driver: AbortHandle,
     meter: Arc<Meter>,
 }
@@ -214,13 +218,19 @@ impl Link {
             })
             .await;
         });
-        let (streams, retired, driver) = (AtomicUsize::new(0), AtomicBool::new(false), task.abort_handle());
-        Ok(Arc::new(Self { sender, streams, allowed, retired, driver, meter }))
+        let (streams, driver) = (AtomicUsize::new(0), task.abort_handle());
+        let (retired, has_answered) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Arc::new(Self { sender, streams, allowed, retired, has_answered, driver, meter }))
     }
 
     /// One of its streams has its answer.
     pub(crate) fn answered(&self) {
+        self.has_answered.store(true, Ordering::Release);
         self.meter.answered();
+    }
+
+    pub(crate) fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Acquire)
     }
 
     /// Waits until the endpoint takes streams on this connection: it says so first of all. False when the connection
@@ -285,12 +295,27 @@ pub(crate) fn is_untouched(error: &hyper::Error) -> bool {
     if error.is_user() {
         return true;
     }
-    let mut source = std::error::Error::source(error);
+    cause_of(error, |cause: &h2::Error| {
+        let refused = cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let left = cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR);
+        cause.is_remote() && (refused || left)
+    })
+}
+
+/// Whether the other side ended the connection itself, without a word about this stream.
+pub(crate) fn is_cut(error: &hyper::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    cause_of(error, |cause: &io::Error| {
+        matches!(cause.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+    })
+}
+
+/// What the first cause of this type says.
+fn cause_of<E: Error + 'static>(error: &hyper::Error, says: impl FnOnce(&E) -> bool) -> bool {
+    let mut source = error.source();
     while let Some(cause) = source {
-        if let Some(cause) = cause.downcast_ref::<h2::Error>() {
-            let refused = cause.reason() == Some(h2::Reason::REFUSED_STREAM);
-            let left = cause.is_go_away() && cause.reason() == Some(h2::Reason::NO_ERROR);
-            return cause.is_remote() && (refused || left);
+        if let Some(cause) = cause.downcast_ref() {
+            return says(cause);
         }
         source = cause.source();
     }

@@ -17,7 +17,7 @@ use crate::{
     world::{self, APP, draft, user},
 };
 
-const BEFORE_SEND: &str = "Group.CallbackBeforeSendMsg";
+pub(crate) const BEFORE_SEND: &str = "Group.CallbackBeforeSendMsg";
 pub(crate) const EXCEPTION: &str = "Group.CallbackSendMsgException";
 
 pub(crate) struct Door {
@@ -32,9 +32,13 @@ impl Door {
     }
 
     pub(crate) fn with(config: Config, endpoints: Vec<Endpoint>) -> Self {
+        Self::beside(world::config(), config, endpoints)
+    }
+
+    pub(crate) fn beside(hooks: roomhook_hooks::Config, config: Config, endpoints: Vec<Endpoint>) -> Self {
         let (sender, receiver) = watch::channel(Arc::default());
         let mut registry = Registry::default();
-        let gate = Gate::new(receiver, world::config(), config, Arc::new(world::now), &mut registry);
+        let gate = Gate::new(receiver, hooks, config, Arc::new(world::now), &mut registry);
         let door = Self { gate, endpoints: sender, registry };
         door.configure(endpoints);
         door

@@ -36,6 +36,8 @@ enum Act {
     Answer,
     /// Answers, and says that no more requests are wanted on this connection.
     AnswerAndLeave,
+    /// Closes the connection without a word, with all that is on its way there.
+    Cut,
     /// Never answers.
     Hang,
     Reset(Reason),
@@ -43,6 +45,14 @@ enum Act {
     FloodOfHeaders,
     /// A body that does not end.
     EndlessBody,
+}
+
+/// How a server parts with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    No,
+    InOrder,
+    AtOnce,
 }
 
 /// One request as it came.
@@ -149,11 +159,14 @@ async fn serve(
     let handshake = h2::server::Builder::new().max_concurrent_streams(streams).handshake::<_, Bytes>(stream).await;
     let Ok(mut http) = handshake else { return };
     let mut tasks = JoinSet::new();
-    let (leave, mut leaving) = watch::channel(false);
+    let (leave, mut leaving) = watch::channel(Leave::No);
     loop {
         let accepted = tokio::select! {
             accepted = http.accept() => accepted,
             Ok(()) = leaving.changed() => {
+                if *leaving.borrow_and_update() == Leave::AtOnce {
+                    return;
+                }
                 http.graceful_shutdown();
                 continue;
             }
@@ -168,7 +181,7 @@ async fn one(
     mut respond: SendResponse<Bytes>,
     connection: usize,
     seen: Arc<Seen>,
-    leave: watch::Sender<bool>,
+    leave: watch::Sender<Leave>,
 ) {
     assert_eq!((request.uri().path(), request.uri().scheme_str()), ("/hook", Some("https")));
     assert!(request.uri().query().is_some_and(|query| query.starts_with("a=b&SdkAppid=")), "{}", request.uri());
@@ -190,10 +203,14 @@ async fn one(
     seen.open.fetch_sub(1, Ordering::AcqRel);
 }
 
-async fn act(act: Act, respond: &mut SendResponse<Bytes>, leave: &watch::Sender<bool>) {
+async fn act(act: Act, respond: &mut SendResponse<Bytes>, leave: &watch::Sender<Leave>) {
     let mut response = http::Response::new(());
     let body = match act {
         Act::Hang => return std::future::pending().await,
+        Act::Cut => {
+            let _ = leave.send(Leave::AtOnce);
+            return std::future::pending().await;
+        }
         Act::Reset(reason) => return respond.send_reset(reason),
         Act::FloodOfHeaders => {
             for number in 0..200 {
@@ -203,7 +220,7 @@ async fn act(act: Act, respond: &mut SendResponse<Bytes>, leave: &watch::Sender<
             Bytes::from_static(OK.as_bytes())
         }
         Act::AnswerAndLeave => {
-            let _ = leave.send(true);
+            let _ = leave.send(Leave::InOrder);
             Bytes::from_static(OK.as_bytes())
         }
         Act::Answer => Bytes::from_static(OK.as_bytes()),
@@ -299,6 +316,33 @@ async fn an_endpoint_that_leaves_in_good_order_costs_no_failure() {
     assert!(server.connections() > 1, "it was reached over new connections");
     let failures = world.hooks().attempts(&default(), true, 10).expect("attempts");
     assert!(failures.is_empty(), "{failures:?}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_was_good_and_ends_without_a_word_costs_no_failure_and_a_new_one_that_does_has_failed() {
+    // Each connection but the last takes a second request and ends.
+    let answered = Mutex::new(std::collections::HashSet::new());
+    let server = Server::start(100, 1_000, move |came| {
+        let is_first = answered.lock().expect("answered").insert(came.connection);
+        if is_first || came.connection >= 5 { Act::Answer } else { Act::Cut }
+    })
+    .await;
+    let mut world = server.world(|config| config.timeout = PATIENT).await;
+    for _ in 0..10 {
+        world.say("r", "x").await;
+    }
+    delivered(&world, 10).await;
+    let failures = world.hooks().attempts(&default(), true, 10).expect("attempts");
+    assert!(failures.is_empty(), "{failures:?}");
+    assert_eq!(server.connections(), 6);
+    world.stop().await;
+
+    let server = Server::start(100, 1_000, |came| if came.attempt == 1 { Act::Cut } else { Act::Answer }).await;
+    let mut world = server.world(|config| config.timeout = PATIENT).await;
+    world.say("r", "x").await;
+    delivered(&world, 1).await;
+    assert_eq!(world.hooks().attempts(&default(), true, 10).expect("attempts").len(), 1);
     world.stop().await;
 }
 

@@ -10,6 +10,7 @@ mod gate;
 mod gate_hostile;
 mod hot_room;
 mod http2;
+mod keep_alive;
 mod laws;
 mod misbehaving;
 mod numbers;
