@@ -57,12 +57,12 @@ impl Connection {
     /// Whether it takes one more request. Looks first whether the other side has closed it meanwhile, or sent what nobody
     /// asked for.
     pub(super) async fn is_good(&mut self) -> bool {
-        let Self { sender, driver, .. } = self;
+        let Self { sender, driver, meter, .. } = self;
         if poll_fn(|cx| Poll::Ready(poll_driver(driver, cx))).await {
             *driver = None;
             return false;
         }
-        drive(driver, pin!(sender.ready())).await.is_some_and(|ready| ready.is_ok())
+        drive(driver, meter, pin!(sender.ready())).await.is_some_and(|ready| ready.is_ok())
     }
 
     /// Ends with the connection. Cancel safe.
@@ -76,7 +76,7 @@ impl Connection {
         let Self { sender, driver, meter, has_answered, .. } = self;
         meter.answered();
         let mut asked = Box::pin(sender.try_send_request(message));
-        let answer = match drive(driver, asked.as_mut()).await {
+        let answer = match drive(driver, meter, asked.as_mut()).await {
             Some(answer) => answer,
             // With what is left of the connection goes the queue of its requests: hyper gives back one that is still in it.
             None => asked.await,
@@ -96,7 +96,7 @@ impl Connection {
 
     /// Reads what the answer has beside its head, to the last byte.
     pub(super) async fn read(&mut self, response: Response<Incoming>) -> Result<Answered, SendError> {
-        let answered = drive(&mut self.driver, Box::pin(read(response)).as_mut()).await;
+        let answered = drive(&mut self.driver, &self.meter, Box::pin(read(response)).as_mut()).await;
         let ended = || Err(SendError::Broken("the connection ended within the answer".into()));
         let answered = answered.unwrap_or_else(ended)?;
         self.has_answered = true;
@@ -105,22 +105,25 @@ impl Connection {
 }
 
 /// Drives the connection while `wanted` waits for something of it. `None` when the connection ended first.
-async fn drive<F: Future>(driver: &mut Option<Driver>, mut wanted: Pin<&mut F>) -> Option<F::Output> {
+async fn drive<F: Future>(driver: &mut Option<Driver>, meter: &Meter, mut wanted: Pin<&mut F>) -> Option<F::Output> {
     poll_fn(|cx| {
         if let Poll::Ready(output) = wanted.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        let has_ended = poll_driver(driver, cx);
-        // The driver may just have delivered what is waited for; asking again now saves a round through the scheduler.
-        let wanted = wanted.as_mut().poll(cx);
-        if has_ended {
-            // Not before: an answer whose end did not come must not look like one that is complete.
-            *driver = None;
-        }
-        match wanted {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if has_ended => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+        loop {
+            let has_ended = poll_driver(driver, cx);
+            // The driver may just have delivered what is waited for; asking again now saves a round through the scheduler.
+            let wanted = wanted.as_mut().poll(cx);
+            if has_ended {
+                // Not before: an answer whose end did not come must not look like one that is complete.
+                *driver = None;
+            }
+            match wanted {
+                Poll::Ready(output) => return Poll::Ready(Some(output)),
+                Poll::Pending if has_ended => return Poll::Ready(None),
+                Poll::Pending if meter.acknowledge() => {}
+                Poll::Pending => return Poll::Pending,
+            }
         }
     })
     .await

@@ -26,6 +26,19 @@ impl Stream {
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
         }
     }
+
+    /// Has the kernel acknowledge what came, instead of waiting for something to send along with that.
+    pub(crate) fn acknowledge(&self) {
+        #[cfg(target_os = "linux")]
+        {
+            let socket = match self {
+                Self::Plain(stream) => stream,
+                Self::Tls(stream) => stream.get_ref().0,
+            };
+            // A socket that is no good any more says so when it is read.
+            let _done = socket2::SockRef::from(socket).set_tcp_quickack(true);
+        }
+    }
 }
 
 impl AsyncRead for Stream {

@@ -22,4 +22,5 @@ mod stories;
 mod switches;
 mod tls;
 mod trails;
+mod two_writes;
 mod world;

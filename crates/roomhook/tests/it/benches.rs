@@ -101,6 +101,14 @@ fn bench_webhook_tells_its_rate_beside_a_bare_client_and_catches_up() {
     assert_eq!((&report["endpoint_latency_ms"], &report["concurrency"]), (&json!(1.0), &json!(8)));
 }
 
+/// Only that it measures: how fast that is, is for a quiet machine to say.
+#[test]
+fn bench_webhook_has_a_receiver_that_answers_in_two_writes() {
+    let load = ["webhook", "--two-writes", "--connections", "8", "--rooms", "1", "--size", "100", "--seconds", "1"];
+    let report = report(&[&load[..], &["--backlog", "0", "--no-client"]].concat(), &["deliveries_per_s"]);
+    assert_eq!((&report["two_writes"], &report["rooms"]), (&json!(true), &json!(1)));
+}
+
 #[test]
 fn bench_webhook_tells_the_memory_of_a_backlog_with_a_webhook_and_without() {
     let load =

@@ -113,7 +113,7 @@ fn report(args: &Args, manner: Manner, bench: &Bench<'_>, without: &Kind, with: 
 
 impl Bench<'_> {
     async fn start(args: &Args, manner: Manner) -> anyhow::Result<Bench<'_>> {
-        let receiver = HookReceiver::start(args.receiver_addr, args.endpoint_latency).await?;
+        let receiver = HookReceiver::start(args.receiver_addr, args.answers()).await?;
         let endpoint = BadReceiver::start(manner)?;
         let more = format!(
             "[app.webhook]\nurl = \"http://{}/hook\"\n\

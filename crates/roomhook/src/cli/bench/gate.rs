@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    hook_receiver::HookReceiver,
+    hook_receiver::{Answers, HookReceiver},
     load::Volume,
     process::Memory,
     sending::{Measured, Plan, measured, new_rooms},
@@ -77,8 +77,9 @@ impl Together {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let prompt_moderator = HookReceiver::start(LOOPBACK, Duration::ZERO).await?;
-    let slow_moderator = HookReceiver::start(LOOPBACK, args.moderator_latency).await?;
+    let prompt_moderator = HookReceiver::start(LOOPBACK, Answers::default()).await?;
+    let slow = Answers { latency: args.moderator_latency, ..Answers::default() };
+    let slow_moderator = HookReceiver::start(LOOPBACK, slow).await?;
     let mut plain = Subject::start("administrator", args.own(&prompt_moderator, &slow_moderator)).await?;
     let (prompt, slow) = (plain.of_another_app(PROMPT_APP, KEY), plain.of_another_app(SLOW_APP, KEY));
 

@@ -35,10 +35,15 @@ pub(crate) struct Args {
     /// Where to listen
     #[arg(long, default_value = "127.0.0.1:0")]
     addr: SocketAddr,
+    /// Write head and body of each answer apart and leave Nagle's algorithm on
+    #[arg(long)]
+    two_writes: bool,
 }
 
 const ACCEPTED: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 50\r\n\r\n\
     {\"ActionStatus\":\"OK\",\"ErrorInfo\":\"\",\"ErrorCode\":0}";
+/// Where its body begins.
+const ACCEPTED_BODY_AT: usize = ACCEPTED.len() - 50;
 const AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
 /// A request of ours is far shorter.
 const REQUEST_BYTES_MAX: usize = 1 << 20;
@@ -46,6 +51,7 @@ const REQUEST_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, Default)]
 struct Desk {
     latency: Duration,
+    two_writes: bool,
     away: AtomicBool,
     accepted: AtomicU64,
     /// When sampled messages came first, in microseconds of the Unix epoch, by their `Random`.
@@ -55,10 +61,10 @@ struct Desk {
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind(args.addr).await.with_context(|| format!("listen on {}", args.addr))?;
     say!("{}", listener.local_addr()?);
-    let desk = Arc::new(Desk { latency: args.latency, ..Desk::default() });
+    let desk = Arc::new(Desk { latency: args.latency, two_writes: args.two_writes, ..Desk::default() });
     loop {
         let (stream, _) = listener.accept().await?;
-        stream.set_nodelay(true)?;
+        stream.set_nodelay(!args.two_writes)?;
         let desk = Arc::clone(&desk);
         // Detached: it ends with its connection, and all of them with this process.
         tokio::spawn(async move {
@@ -103,6 +109,11 @@ impl Desk {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;
+        }
+        if self.two_writes {
+            let (head, body) = ACCEPTED.split_at(ACCEPTED_BODY_AT);
+            stream.write_all(head).await?;
+            return stream.write_all(body).await;
         }
         stream.write_all(ACCEPTED).await
     }
@@ -152,6 +163,15 @@ pub(super) fn request_sizes(buffer: &[u8]) -> Option<(usize, usize)> {
     Some((head_bytes, length.and_then(|length| length.trim().parse().ok()).unwrap_or(0)))
 }
 
+/// How the receiver answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answers {
+    /// So long after the request.
+    pub(super) latency: Duration,
+    /// Head and body apart, with Nagle's algorithm on.
+    pub(super) two_writes: bool,
+}
+
 /// The receiver's process, as the bench holds it. Dropping it ends the process.
 #[derive(Debug)]
 pub(super) struct HookReceiver {
@@ -162,10 +182,12 @@ pub(super) struct HookReceiver {
 }
 
 impl HookReceiver {
-    pub(super) async fn start(listen: SocketAddr, latency: Duration) -> anyhow::Result<Self> {
+    pub(super) async fn start(listen: SocketAddr, answers: Answers) -> anyhow::Result<Self> {
+        let Answers { latency, two_writes } = answers;
         let mut child = Command::new(std::env::current_exe().context("find this program")?)
             .args(["bench", "hook-receiver", "--latency", &humantime::format_duration(latency).to_string()])
             .args(["--addr", &listen.to_string()])
+            .args(two_writes.then_some("--two-writes"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -225,7 +247,8 @@ mod tests {
         assert_eq!((body, request.len()), (17, head + body));
         assert_eq!(random_of(&request[head..]), Some(123_456));
         assert_eq!(request_sizes(&request[..30]), None);
-        let (head, body) = ACCEPTED.split_at(request_sizes(ACCEPTED).expect("a whole head").0);
+        assert_eq!(request_sizes(ACCEPTED).map(|(head, _)| head), Some(ACCEPTED_BODY_AT));
+        let (head, body) = ACCEPTED.split_at(ACCEPTED_BODY_AT);
         assert_eq!(request_sizes(head).map(|sizes| sizes.1), Some(body.len()));
         serde_json::from_slice::<serde_json::Value>(body).expect("JSON");
     }

@@ -18,7 +18,7 @@ use super::{
     apart, backlog,
     bad_receiver::Manner,
     bare_client,
-    hook_receiver::HookReceiver,
+    hook_receiver::{Answers, HookReceiver},
     load::Volume,
     process::Memory,
     sending::{Acks, HeldBack, Measured, Plan, measured},
@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// How long the receiver takes to answer, e.g. 20ms
     #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration)]
     pub(super) endpoint_latency: Duration,
+    /// A receiver as people write them first: head and body of each answer in two writes, Nagle's algorithm left on
+    #[arg(long)]
+    pub(super) two_writes: bool,
     /// Where the receiver listens, so that the server of --url reaches it
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub(super) receiver_addr: SocketAddr,
@@ -102,7 +105,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(manner) = args.bad_neighbour {
         return apart::run(&args, manner).await;
     }
-    let mut receiver = HookReceiver::start(args.receiver_addr, args.endpoint_latency).await?;
+    let mut receiver = HookReceiver::start(args.receiver_addr, args.answers()).await?;
     let mut subject = Subject::prepare(&args.elsewhere, args.own(&receiver)).await?;
     if subject.is_own() {
         return bench(&args, &mut subject, &mut receiver).await;
@@ -147,6 +150,7 @@ async fn bench(args: &Args, subject: &mut Subject, receiver: &mut HookReceiver) 
     report.fields(args.volume.told());
     report.fields([("rate", args.rate), ("seconds", args.seconds), ("concurrency", args.concurrency)]);
     report.field("endpoint_latency_ms", args.endpoint_latency.as_secs_f64() * 1e3);
+    report.field("two_writes", args.two_writes);
     report.field("backlog", args.backlog);
     report.field("deliveries_per_s", rounded(first.deliveries_per_s));
     report.field("cpu_s_per_10k", first.cpu_s_per_10k.map(rounded));
@@ -170,6 +174,11 @@ async fn bench(args: &Args, subject: &mut Subject, receiver: &mut HookReceiver) 
 }
 
 impl Args {
+    /// How the receiver answers.
+    pub(super) fn answers(&self) -> Answers {
+        Answers { latency: self.endpoint_latency, two_writes: self.two_writes }
+    }
+
     /// A server that delivers to the receiver.
     fn own(&self, receiver: &HookReceiver) -> Own {
         let webhook = match self.no_webhook {
