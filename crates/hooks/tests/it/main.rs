@@ -23,4 +23,5 @@ mod switches;
 mod tls;
 mod trails;
 mod two_writes;
+mod watched_log;
 mod world;

@@ -327,6 +327,26 @@ async fn parked_deliveries_are_listed_and_replayed_and_the_numbers_add_up() {
 }
 
 #[tokio::test]
+async fn replaying_parked_deliveries_reads_no_more_than_their_own_records() {
+    let receiver = Receiver::start().await;
+    receiver.rule(|_| Reply::status(422));
+    let mut config = config();
+    config.retry.once = true;
+    let mut world = World::with(config, vec![endpoint(&receiver.url("/"))]).await;
+    world.say_at_once("r", 40).await;
+    wait_for_status(world.hooks(), |status| status.summary.totals.parked == 40).await;
+    while world.hooks().parked(&default(), None, 100).await.expect("parked").len() < 40 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let elsewhere = Receiver::start().await;
+    let before = world.reads.records();
+    let copied = replay(&world, What::Parked, Some(elsewhere.url("/"))).await;
+    assert_eq!(copied.done.acknowledged, 40);
+    assert_eq!(world.reads.records() - before, 40, "one record for each");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn more_parked_ones_than_may_be_set_aside_all_get_their_second_life() {
     let (mut world, receiver) = parked(6, 2).await;
     let elsewhere = Receiver::start().await;

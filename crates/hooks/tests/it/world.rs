@@ -23,6 +23,8 @@ use roomhook_room::{
 };
 use tokio::sync::watch;
 
+use crate::watched_log::{Reads, WatchedLog};
+
 pub(crate) const APP: AppId = AppId(1_400_000_001);
 pub(crate) const AFTER_SEND: &str = "Group.CallbackAfterSendMsg";
 
@@ -59,6 +61,8 @@ pub(crate) fn config() -> Config {
 
 pub(crate) struct World {
     pub(crate) log: Arc<MemoryLog>,
+    /// Of the log, by webhooks.
+    pub(crate) reads: Arc<Reads>,
     pub(crate) shards: u16,
     pub(crate) config: Config,
     claims: Vec<Claim>,
@@ -92,6 +96,7 @@ impl World {
         let (endpoints, _) = watch::channel(Arc::new(endpoints.into_iter().map(Arc::new).collect()));
         Self {
             log,
+            reads: Arc::default(),
             shards,
             config,
             claims,
@@ -116,9 +121,10 @@ impl World {
         self.registry = Registry::default();
         let off = self.clock_off.clone();
         let clock = move || UnixMillis(now().0.saturating_add_signed(off.load(Ordering::Acquire)));
+        let log = Arc::new(WatchedLog { log: self.log.clone(), reads: self.reads.clone() });
         let hooks = roomhook_hooks::start_with(
             transport,
-            self.log.clone(),
+            log,
             rows,
             self.shards,
             self.endpoints.subscribe(),
@@ -197,6 +203,20 @@ impl World {
         self.append(room, &[event]).await.expect("append");
         self.seqs.insert(room.into(), seq);
         seq
+    }
+
+    /// Appends so many messages to a room in one batch, each a record.
+    pub(crate) async fn say_at_once(&mut self, room: &str, count: u64) {
+        let key = RoomKey { app: APP, room: RoomId::new(room).expect("room id") };
+        let shard = usize::try_from(key.stable_hash() % u64::from(self.shards)).expect("shard");
+        let first = self.seqs.get(room).copied().unwrap_or(0) + 1;
+        let records = (first..first + count).map(|seq| {
+            let (at, room_type) = (now(), String::new());
+            let event = Event::MessageSent(Message { seq: MsgSeq(seq), at, room_type, draft: draft("x") });
+            NewRecord { key: Key(key.to_bytes()), at_ms: at.0, payload: encode_record(&[event]) }
+        });
+        self.log.append(&mut self.claims[shard], records.collect(), Vec::new()).await.expect("append");
+        self.seqs.insert(room.into(), first + count - 1);
     }
 
     /// The room's numbers begin again: it was made anew.
