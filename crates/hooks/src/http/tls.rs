@@ -21,18 +21,21 @@ pub enum TlsError {
     HalfOfPair,
 }
 
-/// The roots of the system, read once when the first HTTPS endpoint needs them, and those of the configuration.
+/// The roots of the system and those of the configuration, read once when the first HTTPS endpoint needs them and shared by all
+/// that trust nobody else.
 #[derive(Debug, Default)]
 pub struct Roots {
-    system: OnceLock<RootCertStore>,
     extra_pem: String,
     http1_only: bool,
+    shared: OnceLock<Result<Arc<RootCertStore>, TlsError>>,
+    /// The configuration of endpoints with nothing of their own.
+    plain: OnceLock<Result<Arc<ClientConfig>, TlsError>>,
 }
 
 impl Roots {
     /// `extra_pem`: certificates trusted for every endpoint, beside the system's.
     pub fn new(extra_pem: String) -> Self {
-        Self { system: OnceLock::new(), extra_pem, http1_only: false }
+        Self { extra_pem, ..Self::default() }
     }
 
     /// What the operator's settings say.
@@ -40,18 +43,23 @@ impl Roots {
         Self { http1_only: !config.http2, ..Self::new(config.extra_roots_pem.clone()) }
     }
 
-    /// The configuration of one endpoint.
+    /// The configuration of one endpoint: the same one for all that have nothing of their own.
     ///
     /// # Errors
     /// As [`TlsError`] names them.
     pub fn client_config(&self, extra_roots: &str, cert: &str, key: &str) -> Result<Arc<ClientConfig>, TlsError> {
-        let mut store = self.system.get_or_init(system_roots).clone();
-        for pem in [self.extra_pem.as_str(), extra_roots].into_iter().filter(|pem| !pem.trim().is_empty()) {
-            let certs = certificates(pem).map_err(TlsError::ExtraRoots)?;
-            if store.add_parsable_certificates(certs).0 == 0 {
-                return Err(TlsError::ExtraRoots("none could be parsed".into()));
-            }
+        if [extra_roots, cert, key].iter().all(|pem| pem.trim().is_empty()) {
+            return self.plain.get_or_init(|| self.own_config("", "", "")).clone();
         }
+        self.own_config(extra_roots, cert, key)
+    }
+
+    fn own_config(&self, extra_roots: &str, cert: &str, key: &str) -> Result<Arc<ClientConfig>, TlsError> {
+        let shared = self.shared.get_or_init(|| with_roots(system_roots(), &self.extra_pem).map(Arc::new)).clone()?;
+        let store = match extra_roots.trim().is_empty() {
+            true => shared,
+            false => Arc::new(with_roots(RootCertStore::clone(&shared), extra_roots)?),
+        };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -75,6 +83,17 @@ impl Roots {
         };
         Ok(Arc::new(config))
     }
+}
+
+/// `store` and the certificates of `pem`, which may be empty.
+fn with_roots(mut store: RootCertStore, pem: &str) -> Result<RootCertStore, TlsError> {
+    if !pem.trim().is_empty() {
+        let certs = certificates(pem).map_err(TlsError::ExtraRoots)?;
+        if store.add_parsable_certificates(certs).0 == 0 {
+            return Err(TlsError::ExtraRoots("none could be parsed".into()));
+        }
+    }
+    Ok(store)
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {

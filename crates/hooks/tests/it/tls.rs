@@ -6,6 +6,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use roomhook_hooks::http::Roots;
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::PrivateKeyDer;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
@@ -120,6 +121,18 @@ async fn an_endpoint_with_its_own_authority_is_reached_over_https() {
     world.say("r", "over the kept connection").await;
     assert_eq!(server.hits.recv().await.expect("a hit")["MsgSeq"], 2);
     world.stop().await;
+}
+
+#[test]
+fn endpoints_with_nothing_of_their_own_share_one_tls_configuration() {
+    let authority = Authority::new();
+    let roots = Roots::new(authority.0.pem());
+    let plain = roots.client_config("", "", "").expect("a configuration");
+    assert!(Arc::ptr_eq(&plain, &roots.client_config(" ", "", "\n").expect("a configuration")));
+    let own = roots.client_config(&Authority::new().0.pem(), "", "").expect("a configuration");
+    assert!(!Arc::ptr_eq(&plain, &own));
+    let bad = Roots::new("no certificate at all".into());
+    assert!(bad.client_config("", "", "").is_err(), "as each endpoint with the same roots tells");
 }
 
 #[tokio::test]
