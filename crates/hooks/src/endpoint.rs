@@ -99,13 +99,13 @@ async fn keep(shared: Arc<Shared>) {
     let mut senders = JoinSet::new();
     loop {
         let now = shared.world.now();
-        let (ready, busy, wake_at) = {
+        let (startable, busy, wake_at) = {
             let mut core = shared.core();
             core.engine.tick(now);
             while let Some(shard) = core.engine.space_again() {
                 shared.wake(Wakes { space: Some(shard), ..Wakes::default() });
             }
-            (core.engine.ready_len(), core.engine.in_flight(), core.engine.wake_at(now))
+            (core.engine.startable(), core.engine.in_flight(), core.engine.wake_at(now))
         };
         while senders.try_join_next().is_some() {}
         if shared.is_stopping() {
@@ -113,10 +113,10 @@ async fn keep(shared: Arc<Shared>) {
             return;
         }
         let idle = shared.idle_senders.load(Ordering::Acquire);
-        for _ in 0..ready.min(idle) {
+        for _ in 0..startable.min(idle) {
             shared.work.notify_last();
         }
-        let wanted = (busy + ready).min(shared.settings.load().policy.concurrency.max(1));
+        let wanted = (busy + startable).min(shared.settings.load().policy.concurrency.max(1));
         while senders.len() < wanted {
             senders.spawn(sender::run(shared.clone()));
         }

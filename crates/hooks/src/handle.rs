@@ -200,7 +200,7 @@ impl Handle {
         let shared = self.shared(name)?;
         let (done, ready) = {
             let mut core = shared.core();
-            (act(&mut core.engine, self.world.now()), core.engine.ready_len())
+            (act(&mut core.engine, self.world.now()), core.engine.startable())
         };
         shared.wake(Wakes { ready, space: None, keeper: true });
         if done { Ok(()) } else { Err(HandleError::NoDelivery) }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::{
     Engine,
     checkpoint::Dirty,
+    count::take,
     types::{DeliveryId, Failed, Job, Settlement, Ticket, Verdict},
 };
 use crate::{retry::GiveUp, rows::ExceptionRow};
@@ -117,7 +118,7 @@ impl Asides {
             let Some(aside) = self.by_id.get_mut(&id).filter(|aside| aside.phase == Phase::Ready) else { continue };
             aside.phase = Phase::InFlight;
             aside.attempt = aside.attempt.saturating_add(1);
-            self.ready_len -= 1;
+            take(&mut self.ready_len, 1, "set aside and ready");
             self.in_flight += 1;
             let (room, seq, at, attempt) = (aside.room.clone(), aside.seq, aside.at, aside.attempt);
             return Some(Job { id, ticket: Ticket::Aside(id), attempt, room, seq, at, content: None, probe: false });
@@ -149,7 +150,7 @@ impl Engine {
     }
 
     pub(super) fn settle_aside(&mut self, id: DeliveryId, verdict: Verdict, now: u64) {
-        self.asides.in_flight = self.asides.in_flight.saturating_sub(1);
+        take(&mut self.asides.in_flight, 1, "set aside and in flight");
         let failed = match verdict {
             Verdict::Acknowledged => return self.finish_aside(id, Settlement::Delivered),
             Verdict::Gone => return self.finish_aside(id, Settlement::Expired),
@@ -162,6 +163,10 @@ impl Engine {
         let (active, stopped) = (self.active(now), self.is_stopped());
         let retry = &self.policy.retry;
         let Some(aside) = self.asides.by_id.get_mut(&id) else { return };
+        if failed.is_none() {
+            // The attempt's number was not used.
+            aside.attempt = aside.attempt.saturating_sub(1);
+        }
         if let Some(failed) = failed.filter(|_| !stopped) {
             aside.tries = aside.tries.saturating_add(1);
             aside.last = failed;
@@ -211,7 +216,7 @@ impl Engine {
     /// The end of an exception, but for parking: its row goes.
     pub(super) fn finish_aside(&mut self, id: DeliveryId, settlement: Settlement) {
         let Some(aside) = self.asides.remove(id) else { return };
-        self.asides.ready_len -= usize::from(aside.phase == Phase::Ready);
+        take(&mut self.asides.ready_len, usize::from(aside.phase == Phase::Ready), "set aside and ready");
         let Some(window) = self.windows.get_mut(usize::from(id.shard)) else { return };
         let passed = window.passed(aside.ordinal);
         window.settle_aside(aside.ordinal, settlement);

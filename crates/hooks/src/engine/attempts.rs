@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use super::{
     Engine, UNWRITTEN_MAX,
     asides::Phase,
+    count::take,
     health::Permit,
     types::{DeliveryId, Failed, Job, Settlement, Ticket, Verdict, Wakes},
     window::{State, Window},
@@ -75,7 +76,7 @@ impl Engine {
             let (pos, seq, at, room) = (slot.pos, slot.seq, slot.at, slot.room);
             let (attempt, content) = (slot.attempt, slot.content.clone());
             let load = window.load_of(ordinal);
-            load.ready -= 1;
+            take(&mut load.ready, 1, "ready");
             load.in_flight += 1;
             let Some(room) = self.rooms.get(room) else { continue };
             room.in_flight += 1;
@@ -114,7 +115,7 @@ impl Engine {
 
     /// What came of an attempt.
     pub fn settle(&mut self, job: &Job, verdict: Verdict, now: u64) -> Wakes {
-        self.in_flight = self.in_flight.saturating_sub(1);
+        take(&mut self.in_flight, 1, "attempts in flight");
         let resumed = match verdict {
             Verdict::Acknowledged => self.health.succeeded(now),
             Verdict::Failed(failed) if !self.policy.retry.once => {
@@ -143,7 +144,7 @@ impl Engine {
             // Whoever settles takes the next one itself. One more may start while an endpoint that recovers gets more room;
             // waking all would be in vain while its rate is limited.
             ready: match resumed {
-                true => self.ready_len(),
+                true => self.startable(),
                 false => usize::from(failed || self.health.is_ramping(self.policy.concurrency)),
             },
             space: self.regained_space(job.id.shard),
@@ -153,12 +154,11 @@ impl Engine {
 
     fn settle_window(&mut self, shard: u16, ordinal: u64, verdict: Verdict, now: u64) {
         let Some(window) = self.windows.get_mut(usize::from(shard)) else { return };
-        let load = window.load_of(ordinal);
-        load.in_flight = load.in_flight.saturating_sub(1);
+        take(&mut window.load_of(ordinal).in_flight, 1, "in flight");
         let Some(slot) = window.slot(ordinal) else { return };
         let room = slot.room;
         if let Some(room) = self.rooms.get(room) {
-            room.in_flight = room.in_flight.saturating_sub(1);
+            take(&mut room.in_flight, 1, "in flight of a room");
         }
         match verdict {
             Verdict::Acknowledged => self.finish(shard, ordinal, Settlement::Delivered),
@@ -166,7 +166,11 @@ impl Engine {
             Verdict::Failed(_) | Verdict::Untried if !self.policy.sendable => {
                 self.finish(shard, ordinal, Settlement::Skipped)
             }
-            Verdict::Untried => self.make_ready(shard, ordinal),
+            Verdict::Untried => {
+                // Its number was not used.
+                slot.attempt = slot.attempt.saturating_sub(1);
+                self.make_ready(shard, ordinal);
+            }
             Verdict::Failed(failed) => self.fail_window(shard, ordinal, failed, now),
         }
     }
@@ -189,10 +193,11 @@ impl Engine {
         if slot.tries == 1 {
             slot.since = active;
         }
-        if active.saturating_sub(slot.since) >= self.policy.hold_ms {
+        let hold_left = self.policy.hold_ms.saturating_sub(active.saturating_sub(slot.since));
+        if hold_left == 0 {
             return self.set_aside(shard, ordinal, now);
         }
-        let hold_ends = now + self.policy.hold_ms - (active - slot.since);
+        let hold_ends = now + hold_left;
         let wait = self.policy.retry.wait_ms(slot.tries, failed.retry_after_ms, &mut self.random);
         let until = (now + wait).min(hold_ends);
         slot.state = State::Held { until };
@@ -247,7 +252,7 @@ impl Engine {
                 Ticket::Window { shard, ordinal } => self.wake_held(shard, ordinal, at, now),
             }
         }
-        Wakes { ready: self.ready_len(), space: None, keeper: false }
+        Wakes { ready: self.startable(), space: None, keeper: false }
     }
 
     fn wake_held(&mut self, shard: u16, ordinal: u64, at: u64, now: u64) {
@@ -301,6 +306,15 @@ impl Engine {
     /// Attempts that could start now, not counting limits.
     pub fn ready_len(&self) -> usize {
         self.windows.iter().map(Window::ready).sum::<usize>() + self.asides.ready_len()
+    }
+
+    /// Attempts that could start now, as many as the endpoint may be sent: what senders are needed for. One, while the
+    /// endpoint is paused and only probed, however much waits for it.
+    pub fn startable(&self) -> usize {
+        if self.policy.paused || !self.policy.sendable {
+            return 0;
+        }
+        self.ready_len().min(self.health.places(self.in_flight))
     }
 
     /// Whether a delivery that was not set aside could be tried.

@@ -195,7 +195,7 @@ impl Engine {
         }
         let missing = if next == work.below { work.owed.saturating_sub(loaded) } else { 0 };
         self.lane_reached(shard, index, next, missing);
-        Wakes { ready: self.ready_len(), space: None, keeper: false }
+        Wakes { ready: self.startable(), space: None, keeper: false }
     }
 
     /// Retention dropped the records before `first`, of `work` too; `left` events of it are still there.

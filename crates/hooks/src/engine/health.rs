@@ -64,6 +64,15 @@ impl Health {
         self.catch_up.as_ref().is_some_and(|catch_up| catch_up.in_flight_max <= concurrency)
     }
 
+    /// How many more attempts the endpoint may be sent now, as far as its health goes.
+    pub(crate) fn places(&self, in_flight: usize) -> usize {
+        match (&self.paused, &self.catch_up) {
+            (Some(paused), _) => usize::from(!paused.probing),
+            (None, Some(catch_up)) => catch_up.in_flight_max.saturating_sub(in_flight),
+            (None, None) => usize::MAX,
+        }
+    }
+
     pub(crate) fn next_probe(&self) -> Option<u64> {
         self.paused.as_ref().filter(|paused| !paused.probing).map(|paused| paused.next_probe)
     }

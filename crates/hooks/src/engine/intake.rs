@@ -31,7 +31,7 @@ impl Engine {
             self.skip_loaded();
         }
         self.keep_active_time(now);
-        Wakes { ready: self.ready_len(), space: None, keeper: true }
+        Wakes { ready: self.startable(), space: None, keeper: true }
     }
 
     /// Takes over what was switched on from which records on ([`Switches::timeline`]): for those not counted yet.
@@ -95,7 +95,7 @@ impl Engine {
         }
         self.touch(shard, Dirty::Moved);
         let space = self.lanes_call(shard).then_some(shard);
-        Wakes { ready: self.ready_len(), space, keeper: false }
+        Wakes { ready: self.startable(), space, keeper: false }
     }
 
     /// The main path has come to this record.

@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, VecDeque};
 use roomhook_log::Lsn;
 
 use super::{
+    count::take,
     share::{Share, Size},
     types::{Settlement, Totals},
     window::{Slot, State},
@@ -180,14 +181,14 @@ impl Lanes {
     /// The cursor has passed a marker.
     pub(crate) fn passed_marker(&mut self, room: u32) {
         if let Some(lane) = self.by_room.get_mut(&room) {
-            lane.markers = lane.markers.saturating_sub(1);
+            take(&mut lane.markers, 1, "markers of a lane");
         }
     }
 
     /// A slot of a room let go of its body.
     pub(crate) fn let_go(&mut self, room: u32, bytes: usize) {
         if let Some(lane) = self.by_room.get_mut(&room) {
-            lane.bytes -= bytes;
+            take(&mut lane.bytes, bytes, "bytes of a lane");
         }
     }
 
@@ -221,8 +222,8 @@ impl Lanes {
             if !record().all(Slot::is_untouched) {
                 return None;
             }
-            left -= count;
-            bytes -= record().map(Slot::bytes).sum::<usize>();
+            take(&mut left, count, "slots of a lane");
+            take(&mut bytes, record().map(Slot::bytes).sum(), "bytes of a lane");
         }
         Some(lane.ordinals.len() - left)
     }
@@ -232,7 +233,7 @@ impl Lanes {
         let Some(lane) = self.by_room.get_mut(&room) else { return };
         for _ in 0..count {
             let Some(slot) = lane.ordinals.pop_back().and_then(|ordinal| self.slots.remove(&ordinal)) else { return };
-            lane.bytes -= slot.bytes();
+            take(&mut lane.bytes, slot.bytes(), "bytes of a lane");
             lane.unloaded += 1;
             lane.unloaded_at = slot.at;
             lane.next_load = slot.pos.lsn;

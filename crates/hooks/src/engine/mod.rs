@@ -11,6 +11,7 @@
 mod asides;
 mod attempts;
 mod checkpoint;
+mod count;
 mod detach;
 mod health;
 mod intake;
@@ -179,6 +180,6 @@ impl Engine {
         self.release_held(now);
         self.asides.wake_all(now);
         self.keep_active_time(now);
-        Wakes { ready: self.ready_len(), space: None, keeper: true }
+        Wakes { ready: self.startable(), space: None, keeper: true }
     }
 }

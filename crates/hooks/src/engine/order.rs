@@ -7,6 +7,7 @@ use roomhook_room::Order;
 use super::{
     Engine,
     checkpoint::Dirty,
+    count::take,
     types::{Settlement, Ticket},
     window::State,
 };
@@ -89,7 +90,7 @@ impl Engine {
         let Some(slot) = window.slot(ordinal) else { return };
         let (room, since, state) = (slot.room, slot.since, slot.state);
         if state == State::Ready {
-            window.load_of(ordinal).ready -= 1;
+            take(&mut window.load_of(ordinal).ready, 1, "ready");
         }
         let is_apart = window.is_apart(ordinal);
         if matches!(state, State::Held { .. }) {

@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use roomhook_log::Lsn;
 
 use super::{
+    count::take,
     lane::{Lane, Lanes},
     share::{Share, Size},
     switches::SwitchLog,
@@ -264,8 +265,8 @@ impl Window {
         slot.content = None;
         slot.state = State::Settled(settlement);
         let load = self.load_of(ordinal);
-        load.open -= 1;
-        load.bytes -= bytes;
+        take(&mut load.open, 1, "open");
+        take(&mut load.bytes, bytes, "bytes");
         if self.is_apart(ordinal) {
             self.lanes.let_go(room, bytes);
         }
@@ -362,9 +363,9 @@ impl Load {
     }
 
     pub(crate) fn remove(&mut self, slot: &Slot) {
-        self.open -= usize::from(slot.is_open());
-        self.bytes -= slot.bytes();
-        self.ready -= usize::from(slot.state == State::Ready);
-        self.in_flight -= usize::from(slot.state == State::InFlight);
+        take(&mut self.open, usize::from(slot.is_open()), "open");
+        take(&mut self.bytes, slot.bytes(), "bytes");
+        take(&mut self.ready, usize::from(slot.state == State::Ready), "ready");
+        take(&mut self.in_flight, usize::from(slot.state == State::InFlight), "in flight");
     }
 }

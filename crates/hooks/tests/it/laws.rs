@@ -44,12 +44,15 @@ struct Auditor {
     delivered: BTreeSet<(Vec<u8>, u64)>,
     /// Since the last crash: the highest first attempt of each room.
     newest: BTreeMap<Vec<u8>, u64>,
+    /// Handed out and not tried: they come once more with the number they had.
+    untried: BTreeSet<(Vec<u8>, u64)>,
 }
 
 impl Auditor {
     fn sent(&mut self, job: Job, rig: &Rig) {
         let room = job.room.to_vec();
-        if rig.policy.order == Order::Room && job.attempt == 1 {
+        let is_again = self.untried.remove(&(room.clone(), job.seq));
+        if rig.policy.order == Order::Room && job.attempt == 1 && !is_again {
             let behind = self.in_flight.iter().any(|other| other.room == job.room && other.content.is_some());
             assert!(!behind, "in-order: two of a room in flight");
             let newest = self.newest.entry(room).or_default();
@@ -63,6 +66,7 @@ impl Auditor {
     fn crashed(&mut self) {
         self.in_flight.clear();
         self.newest.clear();
+        self.untried.clear();
     }
 }
 
@@ -98,8 +102,11 @@ fn run(rig: &mut Rig, steps: Vec<Step>) -> Auditor {
             Step::Settle { which, how } if !auditor.in_flight.is_empty() => {
                 let job = auditor.in_flight.swap_remove(which % auditor.in_flight.len());
                 let verdict = verdict(how);
-                if verdict == Verdict::Acknowledged {
-                    auditor.delivered.insert((job.room.to_vec(), job.seq));
+                let name = (job.room.to_vec(), job.seq);
+                match verdict {
+                    Verdict::Acknowledged => drop(auditor.delivered.insert(name)),
+                    Verdict::Untried => drop(auditor.untried.insert(name)),
+                    _ => {}
                 }
                 rig.settle(&job, verdict);
             }

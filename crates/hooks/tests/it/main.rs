@@ -17,6 +17,7 @@ mod numbers;
 mod pulling;
 mod receiver;
 mod replays;
+mod senders;
 mod simulated;
 mod stories;
 mod switches;
