@@ -276,10 +276,8 @@ impl Drop for Node {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_moderator_on_node_judges_after_every_pause() {
     let keep_alive = Duration::from_millis(120);
-    let Some(node) = Node::start(keep_alive) else {
-        eprintln!("there is no Node on this machine");
-        return;
-    };
+    // Where there is no Node, the receivers of the other stories must do.
+    let Some(node) = Node::start(keep_alive) else { return };
     let door = door(&node.url);
     // Its timers are coarse.
     rounds(&door, keep_alive, Duration::from_millis(4), 30).await;
