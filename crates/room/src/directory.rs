@@ -1,4 +1,4 @@
-//! App-wide facts: accounts and webhook endpoints. Decided and folded like a room, but there is one for all apps.
+//! App-wide facts: accounts, webhook endpoints, and which value of the configuration was taken. Decided and folded like a room, but there is one for all apps.
 //!
 //! Each event says the whole new value of one thing, so the newest event of each thing is the state: that is what
 //! [`Event::row_key`] is for.
@@ -35,6 +35,19 @@ pub struct ImportAccount {
     pub face_url: Option<String>,
 }
 
+/// What the configuration says about an app's webhook. It is a first value: taken once, and whatever is changed afterwards
+/// wins over it until somebody edits it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FirstValue {
+    /// Of the value as it was written; it holds secrets, so it is not kept itself.
+    pub digest: Digest,
+    /// What the app's endpoint is to be.
+    pub endpoint: Endpoint,
+}
+
+/// SHA-256.
+pub type Digest = [u8; 32];
+
 /// Something asked of the directory. Nothing of it can be refused: the door has checked the form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -49,14 +62,33 @@ pub enum Command {
         app: AppId,
         id: EndpointId,
     },
+    /// Takes the configuration's value if it is not the one that was taken last, and remembers it in the same record: a start
+    /// that dies takes it as a whole or not at all. `None`: the configuration says nothing, and writing a value again takes it.
+    TakeFirstValue {
+        app: AppId,
+        value: Option<Box<FirstValue>>,
+    },
 }
 
 /// What changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    AccountSaved { app: AppId, user: UserId, account: Account },
+    AccountSaved {
+        app: AppId,
+        user: UserId,
+        account: Account,
+    },
     EndpointSaved(Arc<Endpoint>),
-    EndpointDeleted { app: AppId, id: EndpointId, generation: u64 },
+    EndpointDeleted {
+        app: AppId,
+        id: EndpointId,
+        generation: u64,
+    },
+    /// `None`: the one taken before is forgotten.
+    FirstValueTaken {
+        app: AppId,
+        digest: Option<Digest>,
+    },
 }
 
 impl Event {
@@ -67,6 +99,7 @@ impl Event {
             Self::AccountSaved { app, user, .. } => (b'a', app, user.as_str()),
             Self::EndpointSaved(endpoint) => (b'e', &endpoint.app, endpoint.id.0.as_str()),
             Self::EndpointDeleted { app, id, .. } => (b'e', app, id.0.as_str()),
+            Self::FirstValueTaken { app, .. } => (b'f', app, ""),
         };
         let mut key = Vec::with_capacity(5 + id.len());
         key.push(kind);
@@ -76,11 +109,12 @@ impl Event {
     }
 }
 
-/// All accounts and endpoints: the fold of the directory's events.
+/// All accounts, endpoints and first values: the fold of the directory's events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     accounts: HashMap<AppId, HashMap<UserId, Account>>,
     endpoints: BTreeMap<(AppId, EndpointId), Slot>,
+    first_values: BTreeMap<AppId, Digest>,
     next_number: u64,
 }
 
@@ -93,7 +127,12 @@ enum Slot {
 
 impl Default for State {
     fn default() -> Self {
-        Self { accounts: HashMap::new(), endpoints: BTreeMap::new(), next_number: ACCOUNT_NUMBER_FIRST }
+        Self {
+            accounts: HashMap::new(),
+            endpoints: BTreeMap::new(),
+            first_values: BTreeMap::new(),
+            next_number: ACCOUNT_NUMBER_FIRST,
+        }
     }
 }
 
@@ -131,30 +170,41 @@ impl State {
 pub fn decide(state: &State, command: Command, now: UnixMillis, ends: &Positions) -> Vec<Event> {
     match command {
         Command::Import { app, accounts } => decide_import(state, app, accounts),
-        Command::PutEndpoint(mut endpoint) => {
-            let key = (endpoint.app, endpoint.id.clone());
-            let present = state.endpoints.get(&key);
-            (endpoint.generation, endpoint.created_at, endpoint.begins) = match present {
-                None => (1, now, ends.clone()),
-                Some(Slot::Present(present)) => (present.generation, present.created_at, present.begins.clone()),
-                Some(Slot::Deleted { generation }) => (generation + 1, now, ends.clone()),
-            };
-            if let Some(Slot::Present(present)) = present {
-                // Where it began is a fact, which nobody can change later.
-                endpoint.start = present.start;
-                endpoint.past = present.past_until(&endpoint, ends);
-            } else {
-                endpoint.past = Vec::new();
-            }
-            match present {
-                Some(Slot::Present(present)) if **present == *endpoint => Vec::new(),
-                _ => vec![Event::EndpointSaved(Arc::new(*endpoint))],
-            }
-        }
+        Command::PutEndpoint(endpoint) => decide_endpoint(state, *endpoint, now, ends),
         Command::DeleteEndpoint { app, id } => match state.endpoint(app, &id) {
             Some(endpoint) => vec![Event::EndpointDeleted { app, generation: endpoint.generation, id }],
             None => Vec::new(),
         },
+        Command::TakeFirstValue { app, value } => {
+            let digest = value.as_ref().map(|value| value.digest);
+            if state.first_values.get(&app) == digest.as_ref() {
+                return Vec::new();
+            }
+            let mut events = value.map_or(Vec::new(), |value| decide_endpoint(state, value.endpoint, now, ends));
+            events.push(Event::FirstValueTaken { app, digest });
+            events
+        }
+    }
+}
+
+fn decide_endpoint(state: &State, mut endpoint: Endpoint, now: UnixMillis, ends: &Positions) -> Vec<Event> {
+    let key = (endpoint.app, endpoint.id.clone());
+    let present = state.endpoints.get(&key);
+    (endpoint.generation, endpoint.created_at, endpoint.begins) = match present {
+        None => (1, now, ends.clone()),
+        Some(Slot::Present(present)) => (present.generation, present.created_at, present.begins.clone()),
+        Some(Slot::Deleted { generation }) => (generation + 1, now, ends.clone()),
+    };
+    if let Some(Slot::Present(present)) = present {
+        // Where it began is a fact, which nobody can change later.
+        endpoint.start = present.start;
+        endpoint.past = present.past_until(&endpoint, ends);
+    } else {
+        endpoint.past = Vec::new();
+    }
+    match present {
+        Some(Slot::Present(present)) if **present == endpoint => Vec::new(),
+        _ => vec![Event::EndpointSaved(Arc::new(endpoint))],
     }
 }
 
@@ -189,5 +239,7 @@ pub fn fold(state: &mut State, event: &Event) {
         Event::EndpointDeleted { app, id, generation } => {
             state.endpoints.insert((*app, id.clone()), Slot::Deleted { generation: *generation });
         }
+        Event::FirstValueTaken { app, digest: Some(digest) } => _ = state.first_values.insert(*app, *digest),
+        Event::FirstValueTaken { app, digest: None } => _ = state.first_values.remove(app),
     }
 }

@@ -94,8 +94,8 @@ impl App {
     }
 }
 
-/// The first value of an app's default endpoint. Serializable, because the value that was applied last is remembered
-/// beside the store (see [`crate::app::first_value`]).
+/// The first value of an app's default endpoint. Serializable, because a digest of the value that was applied last is
+/// remembered in the directory (see [`crate::app::first_value`]).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Webhook {

@@ -26,7 +26,7 @@ use crate::{
     supervisor::Health,
 };
 
-pub use roomhook_room::directory::{Account, ImportAccount};
+pub use roomhook_room::directory::{Account, FirstValue, ImportAccount};
 
 /// What doors and webhooks know of the directory. Cheap to clone; shows durable facts only.
 #[derive(Clone, Debug)]
@@ -61,6 +61,16 @@ impl Turn {
     /// As [`Directory::import`].
     pub async fn put(self, endpoint: Endpoint) -> Result<(), ExecuteError> {
         self.directory.execute(Command::PutEndpoint(Box::new(endpoint)), Some(self.held)).await.map(drop)
+    }
+
+    /// Takes the configuration's value for an app's webhook, unless it is the one that was taken last; `None` forgets that one.
+    /// Whether anything changed. What is taken is remembered in the same record.
+    ///
+    /// # Errors
+    /// As [`Directory::put_endpoint`].
+    pub async fn take_first_value(self, app: AppId, value: Option<FirstValue>) -> Result<bool, ExecuteError> {
+        let command = Command::TakeFirstValue { app, value: value.map(Box::new) };
+        self.directory.execute(command, Some(self.held)).await
     }
 
     /// As [`Directory::delete_endpoint`].

@@ -30,7 +30,7 @@ mod tail;
 mod telemetry;
 
 pub use config::{Clock, Config};
-pub use directory::{Account, Directory, ImportAccount, Turn, stored_endpoints};
+pub use directory::{Account, Directory, FirstValue, ImportAccount, Turn, stored_endpoints};
 pub use error::{ExecuteError, StartError};
 pub use history::{History, HistoryError, Range};
 pub use request::RoomView;

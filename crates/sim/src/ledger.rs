@@ -206,7 +206,7 @@ impl Ledger {
                 let of_this = |known: &&mut EndpointTruth| known.name.app == *app && known.name.id == *id;
                 self.endpoints.iter_mut().filter(of_this).for_each(|known| known.deleted = true);
             }
-            directory::Event::AccountSaved { .. } => {}
+            directory::Event::AccountSaved { .. } | directory::Event::FirstValueTaken { .. } => {}
         }
     }
 

@@ -44,6 +44,10 @@ impl From<&Event> for wire::DirectoryEvent {
                     generation: *generation,
                 })
             }
+            Event::FirstValueTaken { app, digest } => {
+                let digest = digest.map_or(Bytes::new(), |digest| Bytes::copy_from_slice(&digest));
+                wire::DirectoryEventKind::FirstValueTaken(wire::FirstValueTaken { app: app.0, digest })
+            }
         };
         Self { kind: Some(kind) }
     }
@@ -64,6 +68,13 @@ impl TryFrom<wire::DirectoryEvent> for Event {
                 app: AppId(deleted.app),
                 id: EndpointId(deleted.id),
                 generation: deleted.generation,
+            },
+            wire::DirectoryEventKind::FirstValueTaken(taken) => Self::FirstValueTaken {
+                app: AppId(taken.app),
+                digest: match &*taken.digest {
+                    [] => None,
+                    digest => Some(digest.try_into().map_err(|_| CodecError::Field("digest"))?),
+                },
             },
         })
     }

@@ -280,7 +280,7 @@ pub(super) struct DirectoryRecord {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct DirectoryEvent {
-    #[prost(oneof = "DirectoryEventKind", tags = "1, 2, 3")]
+    #[prost(oneof = "DirectoryEventKind", tags = "1, 2, 3, 4")]
     pub(super) kind: Option<DirectoryEventKind>,
 }
 
@@ -292,6 +292,8 @@ pub(super) enum DirectoryEventKind {
     EndpointSaved(Box<Endpoint>),
     #[prost(message, tag = "3")]
     EndpointDeleted(EndpointDeleted),
+    #[prost(message, tag = "4")]
+    FirstValueTaken(FirstValueTaken),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -306,6 +308,15 @@ pub(super) struct AccountSaved {
     pub(super) nick: String,
     #[prost(string, tag = "5")]
     pub(super) face_url: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct FirstValueTaken {
+    #[prost(uint32, tag = "1")]
+    pub(super) app: u32,
+    /// 32 bytes, or none.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(super) digest: Bytes,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use roomhook_room::{
     AppId, Endpoint, EndpointId, Positions, Start, UnixMillis, decode_directory_record,
-    directory::{ACCOUNT_NUMBER_FIRST, Command, Event, ImportAccount, State, decide, fold},
+    directory::{ACCOUNT_NUMBER_FIRST, Command, Event, FirstValue, ImportAccount, State, decide, fold},
     encode_directory_record,
 };
 
@@ -63,6 +63,39 @@ fn an_endpoint_made_again_is_another_generation() {
     assert_eq!(state.endpoint(APP, &id).unwrap().created_at, UnixMillis(1_000));
 }
 
+fn first_value(edit: u8, url: &str) -> Command {
+    Command::TakeFirstValue {
+        app: APP,
+        value: Some(Box::new(FirstValue { digest: [edit; 32], endpoint: endpoint(url) })),
+    }
+}
+
+#[test]
+fn a_first_value_is_taken_once_for_each_edit_and_together_with_its_endpoint() {
+    let mut state = State::default();
+    let id = EndpointId(EndpointId::DEFAULT.into());
+    let url = |state: &State| state.endpoint(APP, &id).map(|endpoint| endpoint.url.clone()).unwrap_or_default();
+    assert_eq!(
+        run(&mut state, first_value(1, "http://a/")).len(),
+        2,
+        "the endpoint and that it was taken, in one record"
+    );
+    run(&mut state, Command::PutEndpoint(Box::new(endpoint("http://changed-meanwhile/"))));
+    assert_eq!(run(&mut state, first_value(1, "http://a/")), [], "taken already");
+    assert_eq!(url(&state), "http://changed-meanwhile/");
+    run(&mut state, first_value(2, "http://b/"));
+    assert_eq!(url(&state), "http://b/", "an edit wins");
+    assert_eq!(run(&mut state, first_value(2, "http://b/")), []);
+
+    let nothing = Command::TakeFirstValue { app: APP, value: None };
+    assert_eq!(run(&mut state, nothing.clone()).len(), 1);
+    assert_eq!(run(&mut state, nothing), [], "there is nothing to forget");
+    assert_eq!(url(&state), "http://b/", "what was taken stays");
+    run(&mut state, Command::PutEndpoint(Box::new(endpoint("http://changed-again/"))));
+    run(&mut state, first_value(2, "http://b/"));
+    assert_eq!(url(&state), "http://b/", "the same value, written anew");
+}
+
 #[test]
 fn where_an_endpoint_began_is_not_changed_afterwards() {
     let mut state = State::default();
@@ -114,6 +147,9 @@ fn the_newest_row_of_each_thing_is_the_state() {
         Command::PutEndpoint(Box::new(endpoint("http://a/"))),
         import(&[("bob", Some("Bob"))]),
         Command::DeleteEndpoint { app: APP, id },
+        first_value(1, "http://b/"),
+        first_value(2, "http://c/"),
+        Command::TakeFirstValue { app: AppId(7), value: None },
     ] {
         for event in run(&mut state, command) {
             rows.insert(event.row_key(), encode_directory_record(&[event]));

@@ -180,6 +180,47 @@ fn the_webhook_of_the_file_is_a_first_value_until_the_file_is_edited() {
     server.stop();
 }
 
+/// What was applied used to be told by a file beside the store, which a crash could leave empty: then nothing started any more.
+#[test]
+fn what_was_applied_of_the_file_is_in_the_store_and_survives_kill_9() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = |server: &Server| -> Value {
+        let answer = server.call("live_config/get_callback", &json!({}));
+        answer["Response"]["Url"].clone()
+    };
+    let block = |url: &str| format!("[app.webhook]\nurl = \"{url}\"\ntoken = \"t\"\n");
+    let kill = |mut server: Server| {
+        server.signal("KILL");
+        server.ended();
+    };
+
+    kill(Server::start(folder.path(), &block("https://one.example.com/h")));
+    let server = Server::start(folder.path(), &block("https://one.example.com/h"));
+    assert_eq!(url(&server), "https://one.example.com/h");
+    let update = json!({ "Url": "https://two.example.com/h", "CallbackCommandList": ["Group.CallbackAfterSendMsg"] });
+    server.must("live_config/update_callback", &update);
+    kill(server);
+
+    let server = Server::start(folder.path(), &block("https://one.example.com/h"));
+    assert_eq!(url(&server), "https://two.example.com/h", "it was applied once already");
+    kill(server);
+    let mut of_the_store: Vec<_> = std::fs::read_dir(folder.path().join("data"))
+        .expect("a store")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+        .filter(|name| !name.starts_with("log-"))
+        .collect();
+    of_the_store.sort();
+    assert_eq!(of_the_store, ["LOCK", "STORE"], "nothing else has to be right for a start");
+
+    let server = Server::start(folder.path(), &block("https://three.example.com/h"));
+    assert_eq!(url(&server), "https://three.example.com/h");
+    server.must("live_config/update_callback", &update);
+    kill(server);
+    let server = Server::start(folder.path(), &block("https://three.example.com/h"));
+    assert_eq!(url(&server), "https://two.example.com/h", "an edit is applied once, too");
+    server.stop();
+}
+
 #[test]
 fn https_is_served_with_the_configured_certificate() {
     let folder = tempfile::tempdir().expect("a folder");

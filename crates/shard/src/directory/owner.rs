@@ -164,7 +164,7 @@ impl Owner {
     /// only for commands that need it.
     async fn ends(&self) -> Result<Positions, ReadError> {
         let mut ends = Positions::default();
-        if self.waiting.iter().any(|request| matches!(request.command, Command::PutEndpoint(_))) {
+        if self.waiting.iter().any(|request| needs_ends(&request.command)) {
             for shard in 0..self.deps.shards {
                 ends.0.push(self.deps.reader.store.bounds(LogId(shard)).await?.next.0);
             }
@@ -181,17 +181,19 @@ impl Owner {
         let mut batch = Batch::default();
         for Request { command, reply, turn } in self.waiting.drain(..) {
             let app = match &command {
-                Command::Import { app, .. } | Command::DeleteEndpoint { app, .. } => *app,
+                Command::Import { app, .. }
+                | Command::DeleteEndpoint { app, .. }
+                | Command::TakeFirstValue { app, .. } => *app,
                 Command::PutEndpoint(endpoint) => endpoint.app,
             };
-            let ends = match (ends, &command) {
-                (Ok(ends), _) => ends,
-                (Err(error), Command::PutEndpoint(_)) => {
+            let ends = match ends {
+                Ok(ends) => ends,
+                Err(error) if needs_ends(&command) => {
                     // A caller that went away does not want to know.
                     drop(reply.send(Err(ExecuteError::Unavailable(error.to_string()))));
                     continue;
                 }
-                (Err(_), Command::Import { .. } | Command::DeleteEndpoint { .. }) => &Positions::default(),
+                Err(_) => &Positions::default(),
             };
             let events = decide(&folded.state, command, now, ends);
             let changed = !events.is_empty();
@@ -318,6 +320,14 @@ impl Owner {
                 () = stopped(&mut self.deps.stop), if !self.inbox.is_closed() => self.inbox.close(),
             }
         }
+    }
+}
+
+/// Whether an endpoint is put, which remembers where the shards' logs ended.
+fn needs_ends(command: &Command) -> bool {
+    match command {
+        Command::PutEndpoint(_) | Command::TakeFirstValue { .. } => true,
+        Command::Import { .. } | Command::DeleteEndpoint { .. } => false,
     }
 }
 

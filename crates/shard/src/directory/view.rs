@@ -46,6 +46,8 @@ impl View {
             match event {
                 Event::AccountSaved { app, user, account } => self.put_account(*app, user, account),
                 Event::EndpointSaved(_) | Event::EndpointDeleted { .. } => endpoints_changed = true,
+                // Asked for by nobody but the directory itself.
+                Event::FirstValueTaken { .. } => {}
             }
         }
         if endpoints_changed {

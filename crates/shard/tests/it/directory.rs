@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use roomhook_log::{Fault, LogId, LogRead as _};
 use roomhook_room::{AppId, Endpoint, EndpointId};
-use roomhook_shard::{Config, Directory, ExecuteError, ImportAccount};
+use roomhook_shard::{Config, Directory, ExecuteError, FirstValue, ImportAccount};
 
 use crate::world::{APP, World, user};
 
@@ -85,6 +85,30 @@ async fn a_change_of_an_endpoint_tells_where_the_logs_end_whatever_the_clock_doe
     assert_eq!(endpoint.begins.0, created);
     let past: Vec<_> = endpoint.past.iter().map(|past| (past.until.0.clone(), past.commands.len())).collect();
     assert_eq!(past, [(off, 1), (on, 0)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_value_is_taken_once_whatever_dies_meanwhile() {
+    let world = World::new().await;
+    let take = async |world: &World, edit: u8, url: &str| {
+        let value = FirstValue { digest: [edit; 32], endpoint: endpoint(url) };
+        world.directory.turn().await.take_first_value(APP, Some(value)).await
+    };
+    let url = |world: &World| world.directory.endpoint(APP, &id()).map(|endpoint| endpoint.url.clone());
+    world.log.fail_next_append(DIRECTORY, Fault::Full);
+    assert!(take(&world, 1, "http://a/").await.is_err());
+    assert_eq!(url(&world), None);
+    let world = world.crash().await;
+    assert_eq!(take(&world, 1, "http://a/").await, Ok(true), "it was not taken before");
+    assert!(!world.directory.endpoint(APP, &id()).unwrap().begins.0.is_empty(), "it began somewhere");
+
+    world.directory.put_endpoint(endpoint("http://by-hand/")).await.unwrap();
+    let world = world.crash().await;
+    let before = world.records_of(DIRECTORY).await.len();
+    assert_eq!(take(&world, 1, "http://a/").await, Ok(false));
+    assert_eq!((url(&world).as_deref(), world.records_of(DIRECTORY).await.len()), (Some("http://by-hand/"), before));
+    assert_eq!(take(&world, 2, "http://edited/").await, Ok(true));
+    assert_eq!(url(&world).as_deref(), Some("http://edited/"));
 }
 
 #[tokio::test(start_paused = true)]
