@@ -7,6 +7,7 @@ pub mod backend;
 pub mod binary;
 mod borrowed;
 mod browser;
+pub mod faulty_disk;
 pub mod mirror;
 pub mod peers;
 pub mod receiver;

@@ -17,8 +17,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     batch::{Batch, Errand, Job, Position, Reply},
     config::{DiskConfig, Durability},
+    durable,
     engine::{Engine, delete_segment, segment_keyspaces},
     mark::{Mark, Marked},
+    recover::keyspaces_folder,
     retention::{Candidate, Policy, droppable},
     segments::{Sealed, Segment, SegmentRow},
     space::{Purpose, Space},
@@ -34,6 +36,8 @@ const IDLE_TICK: Duration = Duration::from_secs(30);
 const AGED_MS_MIN: u64 = 3_600_000;
 /// Between two dropped segments, so that retention after a long pause does not hold up appends.
 const DROP_PAUSE: Duration = Duration::from_millis(200);
+/// After a power cut the mark is behind the log by no more than this, so the loss of anything older is noticed.
+const MARK_SYNC: Duration = Duration::from_secs(1);
 /// About what has to be written to drop a segment.
 const DROP_BYTES: u64 = 64 << 10;
 
@@ -68,6 +72,8 @@ pub(crate) struct Committer {
     /// Ends of the segments before the active one, oldest first.
     pub(crate) sealed: VecDeque<Sealed>,
     pub(crate) mark: Mark,
+    /// When the mark was written first since its last sync.
+    pub(crate) mark_written: Option<Instant>,
     pub(crate) boot: u64,
     pub(crate) space: Arc<Space>,
     pub(crate) retention: Policy,
@@ -99,12 +105,16 @@ impl Committer {
                 Err(RecvTimeoutError::Disconnected) => return self.close(None),
             }
             self.retain(false);
+            if self.mark_written.is_some_and(|at| at.elapsed() >= MARK_SYNC) {
+                self.sync_mark();
+            }
         }
     }
 
     fn patience(&self) -> Duration {
         let pausing = self.dropped_at.is_some_and(|at| at.elapsed() < 2 * DROP_PAUSE);
-        if pausing { DROP_PAUSE } else { IDLE_TICK }
+        let next = if pausing { DROP_PAUSE } else { IDLE_TICK };
+        self.mark_written.map_or(next, |at| MARK_SYNC.saturating_sub(at.elapsed()).min(next))
     }
 
     fn commit(&mut self, jobs: Vec<Job>) {
@@ -137,11 +147,13 @@ impl Committer {
         let synced = batch.sync && self.config.durability == Durability::Fsync;
         let mode = if synced { PersistMode::SyncData } else { PersistMode::Buffer };
         let Batch { position, fjall, records, record_bytes, .. } = batch;
-        if let Err(error) = fjall.durability(Some(mode)).commit() {
+        let named = if rolled.is_some() { self.sync_keyspace_names() } else { Ok(()) };
+        if let Err(error) = named.and_then(|()| fjall.durability(Some(mode)).commit()) {
             let reason = format!("a commit failed: {error}");
             self.poison(reason.clone());
             return Batch::answer_failed(answers, self.engine.log, &reason);
         }
+        let begins_segment = rolled.is_some();
         if let Some(segment) = rolled {
             self.rolled(segment);
         }
@@ -157,6 +169,14 @@ impl Committer {
         }
         self.metrics.committed(count, record_bytes, started.elapsed(), self.tail.size());
         Batch::answer(answers);
+        if begins_segment {
+            self.sync_mark();
+        }
+    }
+
+    /// fjall makes durable what a new keyspace holds, but not its name.
+    fn sync_keyspace_names(&self) -> fjall::Result<()> {
+        Ok(durable::sync_folder(&keyspaces_folder(&self.config.path, self.engine.log))?)
     }
 
     // === what stands in the way of a commit ===
@@ -201,8 +221,17 @@ impl Committer {
             segments: u32::try_from(self.sealed.len() + 1).unwrap_or(u32::MAX),
         };
         // The mark is a second guard; a store whose mark cannot be written still keeps every promise.
-        if let Err(error) = self.mark.write(marked) {
-            tracing::warn!(log = %self.engine.log, %error, "the mark could not be written");
+        match self.mark.write(marked) {
+            Ok(()) => _ = self.mark_written.get_or_insert_with(Instant::now),
+            Err(error) => tracing::warn!(log = %self.engine.log, %error, "the mark could not be written"),
+        }
+    }
+
+    /// Nobody waits for it. But a sync that fails says that the disk does, and nothing is written after that.
+    fn sync_mark(&mut self) {
+        let is_due = self.mark_written.take().is_some() && self.poisoned.lock().is_none();
+        if is_due && let Err(error) = self.mark.sync() {
+            self.poison(format!("syncing the mark failed: {error}"));
         }
     }
 
@@ -299,8 +328,9 @@ impl Committer {
         Ok(())
     }
 
-    fn close(self, reply: Option<Reply<()>>) {
+    fn close(mut self, reply: Option<Reply<()>>) {
         self.tail.close();
+        self.sync_mark();
         if let Err(error) = self.engine.db.persist(PersistMode::SyncAll) {
             tracing::error!(log = %self.engine.log, %error, "the last sync failed");
         }

@@ -1,8 +1,13 @@
 //! Why a store cannot be opened, and what to do about it.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use roomhook_log::{LogId, Lsn};
+
+use crate::durable::At;
 
 /// The store was not opened; nothing was changed in it but what fjall repairs itself (a torn last write).
 #[derive(Debug, thiserror::Error)]
@@ -19,8 +24,22 @@ pub enum OpenError {
     Format { path: PathBuf, found: u32, known: u32 },
     #[error("{path} is not a store file of roomhook: {reason}; restore it from a backup together with its folder")]
     StoreFile { path: PathBuf, reason: String },
-    #[error("{path} holds logs with records but no STORE file; restore the file from a backup")]
+    #[error(
+        "{path} holds logs but no STORE file; restore the whole store from a backup, or that file if only it was lost"
+    )]
     StoreFileMissing { path: PathBuf },
+    #[error(
+        "{path} is none of roomhook's, and lies where a new store would be made; use another storage path, or move it away"
+    )]
+    NotOurs { path: PathBuf },
+    #[error(
+        "{path} could not be made durable: {error}. A write to the disk failed, and what it holds is not known. Look at the disk (the kernel's log tells more), then start again: the start believes only what it reads from the disk"
+    )]
+    Unsynced { path: PathBuf, error: io::Error },
+    #[error(
+        "{at} cannot be read or written: {error}. That says nothing about what was stored: look at the disk (the kernel's log tells more), then start again, and restore the whole store from a backup only if the disk is broken"
+    )]
+    Unreadable { at: String, error: io::Error },
     #[error("log {log} is missing at {path}; restore the whole store from a backup")]
     LogMissing { log: LogId, path: PathBuf },
     #[error("log {log} lost segment {segment} (records from {first} on); restore the whole store from a backup")]
@@ -43,7 +62,11 @@ pub enum OpenError {
         "there is no room on the disk to open {at} ({error}): free some MiB there and start again; nothing is lost"
     )]
     NoRoom { at: String, error: io::Error },
-    #[error("{what} {path}: {error}")]
+    #[error(
+        "a start was not tried, because there can be no copy of the store at {at}: {error}; choose a folder with room (TMPDIR)"
+    )]
+    NoCopy { at: PathBuf, error: io::Error },
+    #[error("{what} {path}: {error}; look at the rights there and at the disk, then start again")]
     Io { what: &'static str, path: PathBuf, error: io::Error },
 }
 
@@ -56,10 +79,40 @@ impl OpenError {
         }
     }
 
+    /// As of a store at `to` instead of `from`.
+    pub(crate) fn moved(self, from: &Path, to: &Path) -> Self {
+        let moved = |path: PathBuf| path.strip_prefix(from).map_or_else(|_| path.clone(), |rest| to.join(rest));
+        match self {
+            Self::EndLost { log, acknowledged, found, mark } => {
+                Self::EndLost { log, acknowledged, found, mark: moved(mark) }
+            }
+            Self::Unsynced { path, error } => Self::Unsynced { path: moved(path), error },
+            Self::Io { what, path, error } => Self::Io { what, path: moved(path), error },
+            other => other,
+        }
+    }
+
+    pub(crate) fn unsynced((path, error): At) -> Self {
+        if is_no_room(&error) {
+            return Self::NoRoom { at: path.display().to_string(), error };
+        }
+        if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) {
+            return Self::Io { what: "opening", path, error };
+        }
+        Self::Unsynced { path, error }
+    }
+
     pub(crate) fn database(log: LogId) -> impl Fn(fjall::Error) -> Self {
         move |error| match error {
-            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) if is_no_room(&error) => {
-                Self::NoRoom { at: format!("log {log}"), error }
+            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+                let at = format!("log {log}");
+                if is_no_room(&error) {
+                    Self::NoRoom { at, error }
+                } else if is_of_the_disk(&error) {
+                    Self::Unreadable { at, error }
+                } else {
+                    Self::Database { log, reason: error.to_string() }
+                }
             }
             error => Self::Database { log, reason: error.to_string() },
         }
@@ -69,6 +122,12 @@ impl OpenError {
 /// A full disk, a quota, a limit of the process: a person makes room, and nothing has to be restored.
 fn is_no_room(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}
+
+/// The disk or the rights to it are what is wrong, not what was stored: fjall also tells of missing and cut files as I/O errors.
+fn is_of_the_disk(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    error.raw_os_error().is_some() && !matches!(error.kind(), NotFound | InvalidData | UnexpectedEof)
 }
 
 #[cfg(test)]
@@ -86,6 +145,8 @@ mod tests {
             assert!(matches!(OpenError::io("writing", "mark")(error()), OpenError::NoRoom { .. }));
         }
         let broken = OpenError::database(LogId(3))(fjall::Error::Io(io::Error::from_raw_os_error(nix::libc::EIO)));
-        assert!(matches!(broken, OpenError::Database { .. }));
+        assert!(matches!(broken, OpenError::Unreadable { .. }), "nobody restores a backup for a cable: {broken}");
+        let cut = OpenError::database(LogId(3))(fjall::Error::Io(io::ErrorKind::UnexpectedEof.into()));
+        assert!(matches!(cut, OpenError::Database { .. }));
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!  <path>/LOCK              one process at a time
-//!         STORE             format and number of shards, fixed at creation
+//!         STORE             format and number of shards, fixed at creation; the last thing that is made
+//!         NEW               there while the store is being made
 //!         log-000/db/       a fjall database: segments `ev000001` (records), `ix000001` (key -> records), rows
-//!         log-000/mark      how far the log had got, written after each commit
+//!         log-000/mark      how far the log had got, written after each commit, synced once a second
 //!         log-directory/…
 //! ```
 //!
@@ -16,6 +17,7 @@ mod config;
 mod error;
 
 mod codec;
+mod durable;
 mod lock;
 mod mark;
 mod space;
@@ -30,12 +32,15 @@ mod committer;
 mod retention;
 
 mod inspect;
+mod newborn;
 mod open;
 mod recover;
+mod rehearsal;
 mod store;
 mod telemetry;
 
 pub use config::{Clock, DiskConfig, Durability, Health};
 pub use error::OpenError;
 pub use inspect::{Facts, LogFacts};
+pub use rehearsal::{Opened, Rehearsal};
 pub use store::DiskLog;

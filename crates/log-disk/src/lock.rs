@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::error::OpenError;
+use crate::{durable, error::OpenError};
 
-const NAME: &str = "LOCK";
+pub(crate) const NAME: &str = "LOCK";
 /// A process that was just stopped may need a moment to let go.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -27,6 +27,7 @@ impl Lock {
             .write(true)
             .open(&path)
             .map_err(OpenError::io("opening the lock file", &path))?;
+        durable::sync_folder(store).map_err(OpenError::io("syncing", store))?;
         let give_up = Instant::now() + PATIENCE;
         loop {
             match file.try_lock() {

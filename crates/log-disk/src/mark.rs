@@ -1,8 +1,8 @@
 //! The mark: how far a log had got, in a small file beside its database.
 //!
 //! fjall takes a broken batch in its journal for a torn last write and drops it and all that follows, without a word.
-//! The mark is written after each commit, so the next start sees that acknowledged records are missing. It is not
-//! synced: after a power cut it may be behind the log, never ahead of it when each commit was synced.
+//! The mark is written after each commit, so the next start sees that acknowledged records are missing. It is synced about
+//! once a second: after a power cut it may be behind the log by that much, never ahead of it when each commit was synced.
 
 use std::{
     fs::{File, OpenOptions},
@@ -13,6 +13,8 @@ use std::{
 
 use bytes::{Buf, BufMut};
 use roomhook_log::{Bounds, Lsn};
+
+use crate::durable;
 
 const MAGIC: u32 = 0x5248_4d31;
 const SLOT_BYTES: usize = 48;
@@ -36,8 +38,12 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
+    /// Opens the mark of a log, or makes one that says nothing.
     pub(crate) fn open(path: &Path) -> io::Result<(Self, Option<Marked>)> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        if let Some(folder) = path.parent() {
+            durable::sync_folder(folder)?;
+        }
         let newest = newest(&file);
         let turn = newest.map_or(0, |(turn, _)| turn);
         Ok((Self { file, turn }, newest.map(|(_, marked)| marked)))
@@ -50,6 +56,11 @@ impl Mark {
     pub(crate) fn write(&mut self, marked: Marked) -> io::Result<()> {
         self.turn += 1;
         self.file.write_all_at(&encode(self.turn, marked), (self.turn % 2) * SLOT_BYTES as u64)
+    }
+
+    /// Makes durable what was written.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
     }
 }
 

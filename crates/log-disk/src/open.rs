@@ -1,21 +1,16 @@
 //! Opens a whole store: the lock, what was fixed at its creation, all logs at once.
 
-use std::{
-    fs::{self, DirBuilder},
-    io,
-    os::unix::fs::DirBuilderExt,
-    path::Path,
-    sync::Arc,
-    thread,
-};
+use std::{sync::Arc, thread};
 
-use roomhook_log::{LogId, Lsn};
+use roomhook_log::LogId;
 
 use crate::{
     config::DiskConfig,
+    durable,
     error::OpenError,
     lock::Lock,
-    recover::{Recovered, log_folder, recover},
+    newborn,
+    recover::{Believe, How, Recovered, log_folder, recover},
     store_file::StoreFile,
 };
 
@@ -26,51 +21,54 @@ pub(crate) fn log_ids(shards: u16) -> impl Iterator<Item = LogId> {
     (0..shards).map(LogId).chain([LogId::DIRECTORY])
 }
 
-pub(crate) fn open(config: &Arc<DiskConfig>) -> Result<(Lock, Vec<Recovered>), OpenError> {
+pub(crate) fn open(config: &Arc<DiskConfig>, believe: Believe) -> Result<(Lock, Vec<Recovered>), OpenError> {
     let path = &config.path;
-    if config.shards == 0 || config.shards > SHARDS_MAX {
-        return Err(OpenError::ShardsRange(config.shards));
-    }
-    create_folder(path).map_err(OpenError::io("creating", path))?;
+    check_shards(config)?;
+    // For its owner alone: messages and secrets of endpoints lie in it as they are. The rights of a folder that is there
+    // already are whoever made it's to choose.
+    durable::create_folder(path, 0o700).map_err(OpenError::io("creating", path))?;
     let lock = Lock::acquire(path)?;
-    let stored = StoreFile::read(path)?;
-    if let Some(stored) = stored.filter(|stored| stored.shards != config.shards) {
-        return Err(OpenError::ShardCount { path: path.clone(), stored: stored.shards, configured: config.shards });
-    }
-    let is_new = stored.is_none();
-    let logs = recover_all(is_new, config)?;
+    let is_new = !is_there(config)?;
     if is_new {
-        // A crash while a store is created leaves empty logs; logs with records belong to a store whose file is gone.
-        if logs.iter().any(|log| log.position.next > Lsn::FIRST) || has_stray_logs(path, config.shards) {
-            return Err(OpenError::StoreFileMissing { path: path.clone() });
+        newborn::begin(path)?;
+    }
+    let how = if is_new { How::Make } else { How::Open(believe) };
+    let logs = recover_all(how, config)?;
+    if is_new {
+        for log in log_ids(config.shards) {
+            durable::settle(&log_folder(path, log)).map_err(OpenError::unsynced)?;
         }
+        durable::sync_folder(path).map_err(OpenError::io("syncing", path))?;
         StoreFile { shards: config.shards }.write(path)?;
     }
+    newborn::end(path)?;
     Ok((lock, logs))
 }
 
-/// Makes the store's folder, for its owner alone: messages and secrets of endpoints lie in it as they are. The rights of
-/// a folder that is there already are whoever made it's to choose.
-fn create_folder(path: &Path) -> io::Result<()> {
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(parent)?;
-    }
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        created => created,
+pub(crate) fn check_shards(config: &DiskConfig) -> Result<(), OpenError> {
+    match config.shards {
+        1..=SHARDS_MAX => Ok(()),
+        other => Err(OpenError::ShardsRange(other)),
     }
 }
 
-/// Logs that a store with more shards would have.
-fn has_stray_logs(path: &Path, shards: u16) -> bool {
-    (shards..SHARDS_MAX).any(|shard| log_folder(path, LogId(shard)).exists())
+/// Whether the store was made, with as many shards as are configured.
+pub(crate) fn is_there(config: &DiskConfig) -> Result<bool, OpenError> {
+    let stored = StoreFile::read(&config.path)?;
+    match stored {
+        Some(stored) if stored.shards != config.shards => {
+            let path = config.path.clone();
+            Err(OpenError::ShardCount { path, stored: stored.shards, configured: config.shards })
+        }
+        stored => Ok(stored.is_some()),
+    }
 }
 
 /// One thread per log: recovery reads journals, and a start should take as long as its slowest log.
-fn recover_all(is_new: bool, config: &Arc<DiskConfig>) -> Result<Vec<Recovered>, OpenError> {
+fn recover_all(how: How, config: &Arc<DiskConfig>) -> Result<Vec<Recovered>, OpenError> {
     thread::scope(|scope| {
         let threads: Vec<_> =
-            log_ids(config.shards).map(|log| (log, scope.spawn(move || recover(log, is_new, config)))).collect();
+            log_ids(config.shards).map(|log| (log, scope.spawn(move || recover(log, how, config)))).collect();
         let mut logs = Vec::with_capacity(threads.len());
         for (log, thread) in threads {
             let recovered = thread.join().unwrap_or_else(|panic| {

@@ -14,6 +14,7 @@ use crate::{
     codec::{self, ChunkError, ChunkHead, check_chunk, decode_chunk, parse_event_key},
     committer::{Active, EMPTY},
     config::DiskConfig,
+    durable,
     engine::{Engine, delete_segment, open_database, rows_keyspace, segment_exists, segment_keyspaces},
     error::OpenError,
     mark::{Mark, Marked, boot_number},
@@ -35,17 +36,42 @@ pub(crate) fn log_folder(store: &Path, log: LogId) -> PathBuf {
     if log == LogId::DIRECTORY { store.join("log-directory") } else { store.join(format!("log-{:03}", log.0)) }
 }
 
+/// Where fjall has the folder of each keyspace of a log.
+pub(crate) fn keyspaces_folder(store: &Path, log: LogId) -> PathBuf {
+    log_folder(store, log).join("db/keyspaces")
+}
+
 pub(crate) fn mark_path(store: &Path, log: LogId) -> PathBuf {
     log_folder(store, log).join("mark")
 }
 
-/// Opens or creates a log. `is_new` allows it not to be there.
-pub(crate) fn recover(log: LogId, is_new: bool, config: &DiskConfig) -> Result<Recovered, OpenError> {
+/// Whose word is taken for what files hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Believe {
+    /// The disk's, which is asked anew for everything.
+    Disk,
+    /// The page cache's: enough for a copy that nothing is appended to.
+    Cache,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    Make,
+    Open(Believe),
+}
+
+/// Opens or makes a log.
+pub(crate) fn recover(log: LogId, how: How, config: &DiskConfig) -> Result<Recovered, OpenError> {
+    let is_new = how == How::Make;
     let folder = log_folder(&config.path, log);
     if !is_new && !folder.is_dir() {
         return Err(OpenError::LogMissing { log, path: folder });
     }
-    std::fs::create_dir_all(&folder).map_err(OpenError::io("creating", &folder))?;
+    match how {
+        How::Make => durable::create_folder(&folder, 0o777).map_err(OpenError::io("creating", &folder))?,
+        How::Open(Believe::Disk) => durable::settle(&folder).map_err(OpenError::unsynced)?,
+        How::Open(Believe::Cache) => {}
+    }
     let (mark, marked) = Mark::open(&folder.join("mark")).map_err(OpenError::io("opening the mark in", &folder))?;
     let boot = boot_number();
 

@@ -31,7 +31,8 @@ use crate::{
     lock::Lock,
     open,
     reads::{get_row, scan_rows},
-    recover::Recovered,
+    recover::{Believe, Recovered},
+    rehearsal::{self, Rehearsal},
     retention::Policy,
     space::Space,
     telemetry::{LogMetrics, Metrics, Room},
@@ -78,8 +79,12 @@ impl DiskLog {
     /// When something that was acknowledged is not there, or the store is another one than configured: see
     /// [`OpenError`]; each says what to do.
     pub fn open(config: DiskConfig) -> Result<Arc<Self>, OpenError> {
+        Self::open_believing(Believe::Disk, config)
+    }
+
+    pub(crate) fn open_believing(believe: Believe, config: DiskConfig) -> Result<Arc<Self>, OpenError> {
         let config = Arc::new(config);
-        let (lock, recovered) = open::open(&config)?;
+        let (lock, recovered) = open::open(&config, believe)?;
         let (metrics, reads) = (Metrics::new(QUEUE_JOBS_MAX), Arc::new(Semaphore::new(READS_MAX)));
         let space = Arc::new(Space::new(config.path.clone(), config.free_bytes_min));
         let mut logs = BTreeMap::new();
@@ -120,6 +125,15 @@ impl DiskLog {
     /// When the folder cannot be read or is none of ours.
     pub fn inspect(path: &Path) -> Result<Facts, OpenError> {
         inspect::inspect(path)
+    }
+
+    /// What opening the store would do, tried on a copy in a folder of its own within `place`: nothing of the store is changed, not
+    /// even repaired. It takes as long as a start, and the room of its journals, at most 128 MiB per log.
+    ///
+    /// # Errors
+    /// What [`DiskLog::open`] would say; also [`OpenError::NoCopy`].
+    pub fn rehearse(config: DiskConfig, place: &Path) -> Result<Rehearsal, OpenError> {
+        rehearsal::rehearse(config, place)
     }
 
     /// Drops all segments that retention allows, now instead of little by little.
@@ -193,6 +207,7 @@ impl OneLog {
             active,
             sealed,
             mark,
+            mark_written: None,
             boot,
             space,
             retention: policy(config),

@@ -1,12 +1,11 @@
 //! The STORE file: what was fixed when the store was created. Plain text, so that a person can read it.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use crate::error::OpenError;
+use crate::{durable, error::OpenError};
 
 pub(crate) const NAME: &str = "STORE";
 pub(crate) const FORMAT: u32 = 1;
@@ -45,16 +44,9 @@ impl StoreFile {
 
     /// Appears whole or not at all, and stays.
     pub(crate) fn write(self, store: &Path) -> Result<(), OpenError> {
-        let (path, draft) = (store.join(NAME), store.join("STORE.new"));
+        let path = store.join(NAME);
         let text = format!("{TITLE}\nformat = {FORMAT}\nshards = {}\n", self.shards);
-        let write = || {
-            let mut file = File::create(&draft)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&draft, &path)?;
-            File::open(store)?.sync_all()
-        };
-        write().map_err(OpenError::io("writing", &path))
+        durable::write_file(&path, text.as_bytes()).map_err(OpenError::io("writing", &path))
     }
 }
 

@@ -6,6 +6,7 @@ mod apart;
 mod bad_calls;
 mod changes;
 mod crash;
+mod disk_fails;
 mod disk_full;
 mod mirror;
 mod outage;

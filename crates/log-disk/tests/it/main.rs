@@ -3,6 +3,8 @@
 mod contract;
 mod crash;
 mod damage;
+mod first_start;
 mod operation;
+mod rehearsal;
 mod retention;
 mod store;

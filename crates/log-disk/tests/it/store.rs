@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use roomhook_log::{Key, LogAppend, LogId, LogRead, NewRecord, NodeId, ReadError, Record, Row, TailLimits};
-use roomhook_log_disk::{DiskConfig, DiskLog};
+use roomhook_log_disk::{DiskConfig, DiskLog, OpenError, Rehearsal};
 use tempfile::TempDir;
 
 /// A store with two shards, segments of 40 records and a clock some minutes on, so that
@@ -83,9 +83,20 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// A folder in memory, if the machine has a place for that: for tests of what is in files, to which syncs matter nothing.
+pub(crate) fn in_memory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("tempdir")
+}
+
+/// Tries a start on a copy of its own, beside the stores of the tests.
+pub(crate) fn rehearse(config: DiskConfig) -> Result<Rehearsal, OpenError> {
+    let place = ["/dev/shm", "/tmp"].map(Path::new).into_iter().find(|place| place.is_dir()).expect("a place");
+    DiskLog::rehearse(config, place)
+}
+
 /// A copy of a store, to be damaged. Journals are mostly holes, which `cp` keeps.
 pub(crate) fn copy(from: &Path) -> TempDir {
-    let to = tempfile::tempdir().expect("tempdir");
+    let to = in_memory();
     let status = Command::new("cp").args(["-r", "--sparse=always"]).arg(from.join(".")).arg(to.path()).status();
     assert!(status.expect("cp").success());
     to

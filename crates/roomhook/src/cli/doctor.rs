@@ -11,8 +11,9 @@ use crate::out::say;
 
 /// Check configuration, store, clock, limits, disk and endpoints, and say what to do
 ///
-/// Changes nothing. Exits with 1 if something is wrong that would keep the server from working. Endpoints are those of the
-/// store: a server that runs is asked at server.admin_listen, otherwise the store is opened for a moment.
+/// Changes nothing. Exits with 1 if something is wrong that would keep the server from working. If no server uses the store, a
+/// start is tried on a copy of it (its journals are copied to TMPDIR, the rest is linked). Endpoints are those of the store: a
+/// server that runs is asked for them at server.admin_listen.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -38,6 +39,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             return Ok(tell(&findings.map(|finding| ("configuration", finding)).collect::<Vec<_>>()));
         }
     };
+    let rehearsed = disk::rehearse(&config).await?;
     let mut findings = vec![
         ("configuration", checks::configuration(&config)),
         ("clock", checks::clock(&config.storage.path)),
@@ -46,9 +48,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ("certificate", checks::certificate(&config)),
         ("disk", disk::space(&config.storage.path)),
         ("disk", disk::sync_time(&config.storage.path)),
-        ("store", disk::store(&config)),
+        ("store", disk::store(&config, &rehearsed)),
     ];
-    findings.extend(endpoints::all(&config).await.into_iter().map(|finding| ("endpoint", finding)));
+    findings.extend(endpoints::all(&config, rehearsed).await.into_iter().map(|finding| ("endpoint", finding)));
     Ok(tell(&findings))
 }
 

@@ -6,12 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use nix::sys::statvfs::statvfs;
 
 use super::Finding::{self, Fine, Note, Wrong};
-use roomhook_log_disk::DiskLog;
+use roomhook_log_disk::{DiskLog, Facts, OpenError, Rehearsal};
 
-use crate::config::{Config, Durability};
+use crate::{
+    app::disk_settings,
+    config::{Config, Durability},
+};
 
 const GIB: u64 = 1 << 30;
 
@@ -73,27 +77,42 @@ pub(super) fn is_in_use(config: &Config) -> bool {
     DiskLog::inspect(&config.storage.path).is_ok_and(|facts| facts.in_use)
 }
 
-/// What can be told of the store without opening it; a server may be using it meanwhile.
-pub(super) fn store(config: &Config) -> Finding {
-    let path = &config.storage.path;
-    if !path.join("STORE").exists() {
-        return Fine(format!("there is none at {} yet; the first start makes it", path.display()));
+/// Tries a start on a copy of the store.
+pub(super) async fn rehearse(config: &Config) -> anyhow::Result<Result<Rehearsal, OpenError>> {
+    let settings = disk_settings(config);
+    tokio::task::spawn_blocking(move || DiskLog::rehearse(settings, &std::env::temp_dir()))
+        .await
+        .context("trying a start panicked")
+}
+
+/// What a start would say of the store, and what it holds.
+pub(super) fn store(config: &Config, rehearsed: &Result<Rehearsal, OpenError>) -> Finding {
+    let path = config.storage.path.display();
+    match rehearsed {
+        Ok(Rehearsal::Nothing) => return Fine(format!("there is none at {path} yet; the first start makes it")),
+        Ok(Rehearsal::Unfinished) => {
+            let told = format!("making it at {path} was cut off before anything was stored");
+            return Note(told, "start the server: it makes it anew".to_owned());
+        }
+        Ok(Rehearsal::Works(_)) | Err(OpenError::InUse { .. }) => {}
+        Err(error @ OpenError::NoCopy { .. }) => return Note(error.to_string(), "run doctor again then".to_owned()),
+        Err(error) => {
+            let advice = "a start says the same, so do that first; never delete a part of a store".to_owned();
+            return Wrong(error.to_string(), advice);
+        }
     }
-    let facts = match DiskLog::inspect(path) {
-        Ok(facts) => facts,
-        Err(error) => return Wrong(error.to_string(), "see above; never delete a part of a store".to_owned()),
-    };
+    match DiskLog::inspect(&config.storage.path) {
+        Ok(facts) => told(config, &facts),
+        Err(error) => Wrong(error.to_string(), "see above; never delete a part of a store".to_owned()),
+    }
+}
+
+fn told(config: &Config, facts: &Facts) -> Finding {
     if let [first, ..] = facts.problems.as_slice() {
         let all = facts.problems.len();
         return Wrong(
             format!("{all} problem(s), the first: {first}"),
-            "restore the whole folder from a backup".to_owned(),
-        );
-    }
-    if facts.shards != config.storage.shards {
-        return Wrong(
-            format!("it was made with {} shards, the configuration says {}", facts.shards, config.storage.shards),
-            format!("set storage.shards = {}", facts.shards),
+            "stop the server and run doctor again".to_owned(),
         );
     }
     let records: u64 =

@@ -1,9 +1,9 @@
 //! Looks at all endpoints there are: those that the store knows, and those of the file that it does not know yet.
 
-use std::{net::IpAddr, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use anyhow::Context as _;
-use roomhook_log_disk::DiskLog;
+use roomhook_log_disk::{OpenError, Opened, Rehearsal};
 use serde_json::Value;
 
 use super::{
@@ -11,7 +11,6 @@ use super::{
     checks,
 };
 use crate::{
-    app::disk_settings,
     cli::webhooks::client::Client,
     config::{self, Config},
 };
@@ -27,9 +26,9 @@ struct Known {
 }
 
 /// One finding or more for each endpoint.
-pub(super) async fn all(config: &Config) -> Vec<Finding> {
+pub(super) async fn all(config: &Config, rehearsed: Result<Rehearsal, OpenError>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let known = match known(config).await {
+    let known = match known(config, rehearsed).await {
         Ok(known) => known,
         Err((what, advice)) => {
             findings.push(Note(what, advice));
@@ -68,47 +67,26 @@ async fn of_file(app: &config::App, known: &[Known], config: &Config) -> Option<
 }
 
 /// From the server that runs, or else from its store.
-async fn known(config: &Config) -> Result<Vec<Known>, (String, String)> {
-    let path = &config.storage.path;
-    let facts = match DiskLog::inspect(path) {
-        Ok(facts) if path.join("STORE").exists() => facts,
-        // There is none, or it is told elsewhere what is wrong with it.
-        _ => return Ok(Vec::new()),
-    };
-    if facts.in_use {
-        return served(config).await.map_err(|error| {
+async fn known(config: &Config, rehearsed: Result<Rehearsal, OpenError>) -> Result<Vec<Known>, (String, String)> {
+    match rehearsed {
+        Err(OpenError::InUse { .. }) => served(config).await.map_err(|error| {
             let admin = config.server.admin_listen;
             (
                 format!("a server uses the store, but what endpoints it has cannot be asked at {admin}: {error:#}"),
                 "run doctor with the configuration of that server (server.admin_listen, admin.token)".to_owned(),
             )
-        });
+        }),
+        Ok(Rehearsal::Works(opened)) => stored(opened).await.map_err(|error| {
+            (format!("the endpoints in the store cannot be read: {error:#}"), "see what a start says".to_owned())
+        }),
+        // There is none, or it is told elsewhere what is wrong with it.
+        Ok(Rehearsal::Nothing | Rehearsal::Unfinished) | Err(_) => Ok(Vec::new()),
     }
-    if !facts.problems.is_empty() || facts.shards != config.storage.shards {
-        return Ok(Vec::new());
-    }
-    if !is_ours(path) {
-        return Err((
-            format!("the store at {} belongs to another user, so its endpoints were not read", path.display()),
-            "run doctor as the user that runs the server".to_owned(),
-        ));
-    }
-    stored(config).await.map_err(|error| {
-        (format!("the endpoints in the store cannot be read: {error:#}"), "see what a start says".to_owned())
-    })
 }
 
-/// Whether files made while the store is open belong to the user that the server runs as.
-fn is_ours(path: &Path) -> bool {
-    let owner = |path: &Path| std::fs::metadata(path).map(|facts| facts.uid()).ok();
-    owner(path) == owner(Path::new("/proc/self"))
-}
-
-async fn stored(config: &Config) -> anyhow::Result<Vec<Known>> {
-    let settings = disk_settings(config);
-    let disk = tokio::task::spawn_blocking(move || DiskLog::open(settings)).await.context("opening it panicked")??;
-    let endpoints = roomhook_shard::stored_endpoints(Arc::clone(&disk) as _).await;
-    disk.shutdown().await;
+async fn stored(opened: Opened) -> anyhow::Result<Vec<Known>> {
+    let endpoints = roomhook_shard::stored_endpoints(opened.log() as _).await;
+    opened.close().await.context("removing the copy of the store")?;
     let known = |endpoint: &Arc<roomhook_room::Endpoint>| Known {
         app: endpoint.app.0,
         id: endpoint.id.0.clone(),
