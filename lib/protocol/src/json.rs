@@ -120,6 +120,13 @@ pub(crate) fn push_u64(out: &mut Vec<u8>, mut number: u64) {
     }
 }
 
+/// A member that may be left out may be `null` too, and then counts as left out: some writers say so of all that they have not set.
+pub(crate) fn null_is_absent<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
 /// A natural number, or its plain decimal text (no sign, no leading zero): some writers of old quote their numbers.
 pub(crate) fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]

@@ -12,25 +12,29 @@ use super::{Call, answer::Outcome};
 pub(super) async fn import(call: &Call<'_>) -> Outcome<Nothing> {
     let request: AccountImport<'_> = call.parse()?;
     request.check()?;
-    let account = ImportAccount {
-        user: call.user_or_caller(Some(&request.user_id))?,
-        nick: request.nick.map(|nick| nick.into_owned()),
-        face_url: request.face_url.map(|url| url.into_owned()),
-    };
-    call.engine(call.services.directory.import(call.caller.app.id, vec![account])).await?;
+    let user = call.user_or_caller(Some(request.user_id()?))?;
+    call.engine(call.services.directory.import(call.caller.app.id, vec![account(user, request)])).await?;
     Ok(None)
 }
 
-/// Imports what can be imported and lists what cannot: one bad id does not spoil the batch.
+fn account(user: UserId, request: AccountImport<'_>) -> ImportAccount {
+    ImportAccount {
+        user,
+        nick: request.nick.map(|nick| nick.into_owned()),
+        face_url: request.face_url.map(|url| url.into_owned()),
+    }
+}
+
+/// Imports what can be imported and lists what cannot: one bad row does not spoil the batch.
 pub(super) async fn import_many(call: &Call<'_>) -> Outcome<MultiAccountPayload> {
     let request: MultiAccountImport<'_> = call.parse()?;
     request.check()?;
-    let mut accounts = Vec::with_capacity(request.accounts.len());
-    let mut fail_accounts = Vec::new();
-    for id in request.accounts {
-        match UserId::new(&id) {
-            Ok(user) => accounts.push(ImportAccount { user, nick: None, face_url: None }),
-            Err(_) => fail_accounts.push(id.into_owned()),
+    let (mut accounts, mut fail_accounts) = (Vec::new(), Vec::new());
+    for row in request.rows() {
+        let id = row.user_id()?;
+        match UserId::new(id) {
+            Ok(user) if row.check().is_ok() => accounts.push(account(user, row)),
+            _ => fail_accounts.push(id.to_owned()),
         }
     }
     if !accounts.is_empty() {

@@ -33,7 +33,7 @@ pub(super) async fn send_group_msg(call: &Call<'_>) -> Outcome<SendPayload> {
             raw: request.msg_body.get(),
             custom_data: request.cloud_custom_data.as_deref().unwrap_or_default(),
         },
-        random: Some(request.random),
+        random: request.random,
         priority: priority(request.msg_priority.unwrap_or_default()),
         forbid_before_hook: request.forbids(ForbidCallback::BeforeSendMsg),
         forbid_after_hook: request.forbids(ForbidCallback::AfterSendMsg),

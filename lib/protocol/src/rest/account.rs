@@ -5,19 +5,26 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::check::{Checks, Invalid, Problem};
-use crate::codes::{self, Family};
+use crate::{
+    codes::{self, Family},
+    json::null_is_absent,
+};
 
 const ACCOUNT: Checks = Checks(Family::Account);
 
 /// The most accounts of one batch call.
 pub const ACCOUNTS_MAX: usize = 100;
 
-/// `account_import`: importing an account that exists updates the profile fields that are given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// `account_import`, and one row of `AccountList` in [`MultiAccountImport`]: importing an account that exists updates the
+/// profile fields that are given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountImport<'a> {
-    /// `UserID`.
-    #[serde(rename = "UserID", borrow)]
-    pub user_id: Cow<'a, str>,
+    /// `UserID`; read it with [`AccountImport::user_id`].
+    #[serde(rename = "UserID", borrow, default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<Cow<'a, str>>,
+    /// `Identifier`: the older name of `UserID`, which more than half of the known callers send.
+    #[serde(rename = "Identifier", borrow, default, skip_serializing_if = "Option::is_none")]
+    pub identifier: Option<Cow<'a, str>>,
     /// `Nick`.
     #[serde(rename = "Nick", borrow, default, skip_serializing_if = "Option::is_none")]
     pub nick: Option<Cow<'a, str>>,
@@ -28,9 +35,19 @@ pub struct AccountImport<'a> {
 
 impl AccountImport<'_> {
     /// # Errors
-    /// 70402 when the id is malformed, 40601 when a profile value is longer than 500 bytes.
+    /// 70402 when there is no id, or `UserID` and `Identifier` say different ones.
+    pub fn user_id(&self) -> Result<&str, Invalid> {
+        match (self.user_id.as_deref(), self.identifier.as_deref()) {
+            (Some(id), Some(other)) if id != other => Err(ACCOUNT.invalid("Identifier", Problem::Differs("UserID"))),
+            (Some(id), _) | (None, Some(id)) => Ok(id),
+            (None, None) => Err(ACCOUNT.invalid("UserID", Problem::Missing)),
+        }
+    }
+
+    /// # Errors
+    /// 70402 when the id is missing or malformed, 40601 when a profile value is longer than 500 bytes.
     pub fn check(&self) -> Result<(), Invalid> {
-        ACCOUNT.user_id("UserID", &self.user_id)?;
+        ACCOUNT.user_id("UserID", self.user_id()?)?;
         for (field, value) in [("Nick", &self.nick), ("FaceUrl", &self.face_url)] {
             let value = value.as_deref().unwrap_or_default();
             let too_long = |invalid| Invalid { code: codes::PROFILE_VALUE_TOO_LONG, ..invalid };
@@ -40,27 +57,46 @@ impl AccountImport<'_> {
     }
 }
 
-/// `multiaccount_import`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// `multiaccount_import`. Either list may be left out; when both are there, the accounts of both are imported.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MultiAccountImport<'a> {
-    /// `Accounts`.
-    #[serde(rename = "Accounts", borrow)]
+    /// `Accounts`: the older form, ids alone.
+    #[serde(
+        rename = "Accounts",
+        borrow,
+        default,
+        deserialize_with = "null_is_absent",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub accounts: Vec<Cow<'a, str>>,
+    /// `AccountList`: the present form, with profiles.
+    #[serde(
+        rename = "AccountList",
+        borrow,
+        default,
+        deserialize_with = "null_is_absent",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub account_list: Vec<AccountImport<'a>>,
 }
 
-impl MultiAccountImport<'_> {
-    /// Checks the call as a whole; single ids are sorted by [`MultiAccountImport::is_good`].
+impl<'a> MultiAccountImport<'a> {
+    /// Checks the call as a whole; rows are sorted into those that can be imported and those that cannot by
+    /// [`MultiAccountImport::rows`].
     ///
     /// # Errors
-    /// 70402 when there is none or are more than [`ACCOUNTS_MAX`].
+    /// 70402 when there is no account, are more than [`ACCOUNTS_MAX`], or a row has no id or two that differ: then it cannot be
+    /// listed as failed either.
     pub fn check(&self) -> Result<(), Invalid> {
-        batch("Accounts", self.accounts.len())
+        let field = if self.account_list.is_empty() { "Accounts" } else { "AccountList" };
+        batch(field, self.accounts.len().saturating_add(self.account_list.len()))?;
+        self.account_list.iter().try_for_each(|row| row.user_id().map(drop))
     }
 
-    /// Whether an id can be imported; those that cannot are listed in `FailAccounts`.
-    #[must_use]
-    pub fn is_good(id: &str) -> bool {
-        ACCOUNT.user_id("Accounts", id).is_ok()
+    /// All accounts of the call, `Accounts` first. A row whose [`AccountImport::check`] fails is listed in `FailAccounts`.
+    pub fn rows(self) -> impl Iterator<Item = AccountImport<'a>> {
+        let bare = |id| AccountImport { user_id: Some(id), ..AccountImport::default() };
+        self.accounts.into_iter().map(bare).chain(self.account_list)
     }
 }
 

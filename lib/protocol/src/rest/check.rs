@@ -21,8 +21,13 @@ pub struct Invalid {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
+    #[error("is missing")]
+    Missing,
     #[error("must not be empty")]
     Empty,
+    /// Two names of the same thing say different things.
+    #[error("says something else than {0}")]
+    Differs(&'static str),
     #[error("is {len} bytes long, at most {max} are allowed")]
     TooLong { len: usize, max: usize },
     #[error("has {len} items, at most {max} are allowed")]

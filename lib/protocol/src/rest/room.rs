@@ -15,6 +15,8 @@ const SEAT_TEMPLATES: &[&str] = &[
     "VideoFixedGrid9Seats",
     "VideoFixedFloat7Seats",
     "VideoLandscape4Seats",
+    // So the vendor's own manager spells it.
+    "VideoLandscape4Seat",
     "AudioSalon",
     "Karaoke",
 ];

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::check::{Checks, Invalid, Problem};
 use crate::{
     codes::{self, Family},
+    json::null_is_absent,
     message::{Content, Limits, MessageError},
 };
 
@@ -115,9 +116,10 @@ pub struct SendGroupMsg<'a> {
     /// `GroupId`.
     #[serde(rename = "GroupId", borrow)]
     pub group_id: Cow<'a, str>,
-    /// `Random`: repeated within the window by the same sender in the same room, it is the same message.
-    #[serde(rename = "Random")]
-    pub random: u32,
+    /// `Random`: repeated within the window by the same sender in the same room with the same content, it is the same message.
+    /// Documented as required; without one, the message repeats nothing.
+    #[serde(rename = "Random", default, skip_serializing_if = "Option::is_none")]
+    pub random: Option<u32>,
     /// `MsgPriority`.
     #[serde(rename = "MsgPriority", default, skip_serializing_if = "Option::is_none")]
     pub msg_priority: Option<MsgPriority>,
@@ -131,16 +133,33 @@ pub struct SendGroupMsg<'a> {
     #[serde(rename = "CloudCustomData", borrow, default, skip_serializing_if = "Option::is_none")]
     pub cloud_custom_data: Option<Cow<'a, str>>,
     /// `ForbidCallbackControl`.
-    #[serde(rename = "ForbidCallbackControl", default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "ForbidCallbackControl",
+        default,
+        deserialize_with = "null_is_absent",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub forbid_callback_control: Vec<ForbidCallback>,
-    /// `OnlineOnlyFlag`: without effect in live rooms.
+    /// `OnlineOnlyFlag` (`MsgOnlineOnlyFlag` of older callers is one of the members that are not known): without effect in live rooms.
     #[serde(rename = "OnlineOnlyFlag", default, skip_serializing_if = "Option::is_none")]
     pub online_only_flag: Option<i64>,
     /// `SendMsgControl`: `NoLastMsg`, `NoUnread`, `NoMsgCheck`; others are ignored.
-    #[serde(rename = "SendMsgControl", borrow, default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "SendMsgControl",
+        borrow,
+        default,
+        deserialize_with = "null_is_absent",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub send_msg_control: Vec<Cow<'a, str>>,
     /// `To_Account`: not for live rooms: a message for some members must never reach all, so [`SendGroupMsg::check`] refuses it.
-    #[serde(rename = "To_Account", borrow, default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "To_Account",
+        borrow,
+        default,
+        deserialize_with = "null_is_absent",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub to_account: Vec<Cow<'a, str>>,
 }
 

@@ -109,12 +109,116 @@ fn account_calls_round_trip() {
     let bytes = fixture(&of("multiaccount_import", "request"));
     let call: MultiAccountImport<'_> = request(&bytes, Family::Account);
     call.check().unwrap();
-    let bad: Vec<_> = call.accounts.iter().filter(|id| !MultiAccountImport::is_good(id)).collect();
+    let bad: Vec<_> = call.rows().filter(|row| row.check().is_err()).filter_map(|row| row.user_id).collect();
     let payload = answer::<ChatAnswer<MultiAccountPayload>>(&of("multiaccount_import", "response")).payload.unwrap();
-    assert_eq!(bad, payload.fail_accounts.iter().collect::<Vec<_>>());
+    assert_eq!(bad, payload.fail_accounts);
 
     request::<AccountCheck<'_>>(&fixture(&of("account_check", "request")), Family::Account).check().unwrap();
     answer::<ChatAnswer<AccountChecked>>(&of("account_check", "response"));
+}
+
+/// Most community programs say `Identifier`; the vendor's present form of many accounts is a list with profiles.
+#[test]
+fn accounts_are_imported_under_the_older_and_the_newer_names() {
+    fn import(body: &str) -> AccountImport<'_> {
+        rest::parse(body.as_bytes(), Family::Account).unwrap()
+    }
+    for body in [
+        r#"{"UserID":"ana_k","Nick":null,"FaceUrl":null}"#,
+        r#"{"Identifier":"ana_k"}"#,
+        r#"{"Identifier":"ana_k","UserID":null}"#,
+        r#"{"UserID":"ana_k","Identifier":"ana_k"}"#,
+    ] {
+        let call = import(body);
+        assert_eq!((call.user_id(), call.check()), (Ok("ana_k"), Ok(())), "{body}");
+    }
+    for (body, field) in [
+        (r#"{"UserID":"ana_k","Identifier":"bob"}"#, "Identifier says something else than UserID"),
+        (r#"{"Nick":"Ana"}"#, "UserID is missing"),
+        (r#"{"Identifier":""}"#, "UserID must not be empty"),
+    ] {
+        let invalid = import(body).check().unwrap_err();
+        assert_eq!((invalid.to_string().as_str(), invalid.code), (field, codes::BAD_PARAMETER), "{body}");
+    }
+
+    let body = r#"{"Accounts":["a",""],"AccountList":[{"UserID":"b","Nick":"B"},{"Identifier":"c","FaceUrl":"f"}]}"#;
+    let call: MultiAccountImport<'_> = rest::parse(body.as_bytes(), Family::Account).unwrap();
+    call.check().unwrap();
+    let rows: Vec<_> = call.rows().collect();
+    let told: Vec<_> =
+        rows.iter().map(|row| (row.user_id().unwrap(), row.nick.as_deref(), row.check().is_ok())).collect();
+    assert_eq!(told, [("a", None, true), ("", None, false), ("b", Some("B"), true), ("c", None, true)]);
+    for body in [
+        "{}",
+        r#"{"Accounts":null,"AccountList":[]}"#,
+        r#"{"AccountList":[{"Nick":"nobody"}]}"#,
+        r#"{"AccountList":[{"UserID":"a","Identifier":"b"}]}"#,
+        &json!({"Accounts": vec!["a"; 60], "AccountList": vec![json!({"UserID": "b"}); 41]}).to_string(),
+    ] {
+        let call: MultiAccountImport<'_> = rest::parse(body.as_bytes(), Family::Account).unwrap();
+        assert_eq!(call.check().unwrap_err().code, codes::BAD_PARAMETER, "{body}");
+    }
+}
+
+/// Some writers name every member that they know, and say `null` of those that they have not set.
+#[test]
+fn null_in_place_of_what_may_be_left_out_counts_as_left_out() {
+    let of = |names: &[&str], body: &str| {
+        names.iter().fold(value(body.as_bytes()), |mut body, name| {
+            body[*name] = Value::Null;
+            body
+        })
+    };
+    let group = r#"{"GroupId":"lobby","MsgBody":[]}"#;
+    let members = [
+        "Random",
+        "MsgPriority",
+        "From_Account",
+        "CloudCustomData",
+        "ForbidCallbackControl",
+        "OnlineOnlyFlag",
+        "SendMsgControl",
+        "To_Account",
+        "OfflinePushInfo",
+        "TopicId",
+    ];
+    let nulls = of(&members, group).to_string();
+    let call: SendGroupMsg<'_> = rest::parse(nulls.as_bytes(), Family::Group).unwrap();
+    call.check().unwrap();
+    assert_eq!(serde_json::to_value(&call).unwrap(), value(group.as_bytes()));
+
+    let room = r#"{"RoomId":"lobby","RoomType":"Live"}"#;
+    let members = [
+        "SeatTemplate",
+        "Owner_Account",
+        "RoomName",
+        "CoverURL",
+        "BackgroundURL",
+        "IsMessageDisabled",
+        "Category",
+        "IsPublicVisible",
+        "ActivityStatus",
+        "TakeSeatMode",
+        "MaxSeatCount",
+        "KeepOwnerOnSeat",
+        "MaxMemberCount",
+        "IsSeatEnabled",
+        "IsUnlimitedRoomEnabled",
+        "SeatLayoutTemplateId",
+        "Notice",
+        "CustomInfo",
+    ];
+    let nulls = json!({"RoomInfo": of(&members, room)}).to_string();
+    let call: CreateRoom<'_> = rest::parse(nulls.as_bytes(), Family::Live).unwrap();
+    call.check().unwrap();
+    assert_eq!(serde_json::to_value(&call).unwrap(), json!({"RoomInfo": value(room.as_bytes())}));
+
+    let text = of(&["ExtensionInfo"], r#"{"RoomId":"lobby","Sender_Account":"ann","TextContent":"hi"}"#).to_string();
+    assert_eq!(rest::parse::<SendTextMsg<'_>>(text.as_bytes(), Family::Live).unwrap().extension_info, None);
+    let custom = of(&["Sender_Account"], r#"{"RoomId":"lobby","BusinessId":"b","Data":"d"}"#).to_string();
+    assert_eq!(rest::parse::<SendCustomMsg<'_>>(custom.as_bytes(), Family::Live).unwrap().sender_account, None);
+    let token = of(&["Token", "IsTokenEnable"], "{}").to_string();
+    assert_eq!(rest::parse::<SetCallbackToken<'_>>(token.as_bytes(), Family::Live).unwrap().token, None);
 }
 
 #[test]
@@ -298,7 +402,7 @@ fn checks_of_the_other_calls_give_their_familys_code() {
     assert!(token("").check().is_err() && token(&"主".repeat(129)).check().is_err());
     assert!(token(&"主".repeat(128)).check().is_ok());
     assert!(!format!("{:?}", token("hush")).contains("hush"));
-    let batch = |count| MultiAccountImport { accounts: vec!["a".into(); count] };
+    let batch = |count| MultiAccountImport { accounts: vec!["a".into(); count], ..MultiAccountImport::default() };
     assert!(batch(0).check().is_err() && batch(101).check().is_err() && batch(100).check().is_ok());
 }
 

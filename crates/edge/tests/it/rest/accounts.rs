@@ -41,6 +41,32 @@ async fn one_bad_id_does_not_spoil_a_batch() {
 }
 
 #[tokio::test]
+async fn the_older_name_of_an_account_and_the_newer_list_of_accounts_are_understood() {
+    let world = World::new().await;
+    world.ok(IMPORT, r#"{"Identifier":"ann","Nick":"Ann","FaceUrl":null}"#).await;
+    world.ok(IMPORT, r#"{"Identifier":"ann","UserID":"ann","FaceUrl":"f"}"#).await;
+    let ann = world.services.directory.account(APP, "ann").unwrap();
+    assert_eq!((&*ann.nick, &*ann.face_url), ("Ann", "f"));
+    assert_eq!(world.code(IMPORT, r#"{"Identifier":"ann","UserID":"bob"}"#).await, 70_402);
+    assert_eq!(world.code(IMPORT, r#"{"Nick":"nobody"}"#).await, 70_402);
+
+    let long = "x".repeat(501);
+    let list = json!([
+        {"UserID": "bob", "Nick": "Bob", "FaceUrl": "g"}, {"Identifier": "cat"}, {"UserID": "dan", "Nick": long}, {"UserID": ""},
+    ]);
+    let both = json!({"Accounts": ["eve", "bob", "bad\n"], "AccountList": list}).to_string();
+    assert_eq!(world.ok(IMPORT_MANY, &both).await["FailAccounts"], json!(["bad\n", "dan", ""]));
+    let bob = world.services.directory.account(APP, "bob").unwrap();
+    assert_eq!((&*bob.nick, &*bob.face_url), ("Bob", "g"));
+    for (user, told) in [("cat", "Imported"), ("eve", "Imported"), ("dan", "NotImported")] {
+        assert_eq!(status(&world, user).await, told, "{user}");
+    }
+    assert_eq!(world.code(IMPORT_MANY, "{}").await, 70_402);
+    assert_eq!(world.code(IMPORT_MANY, r#"{"AccountList":[{"UserID":"a","Identifier":"b"}]}"#).await, 70_402);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn limits_have_their_codes() {
     let world = World::new().await;
     let many: Vec<String> = (0..101).map(|n| format!("u{n}")).collect();

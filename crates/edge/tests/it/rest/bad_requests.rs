@@ -71,7 +71,7 @@ fn good_bodies() -> Vec<(&'static str, Value, &'static [i64], Vec<&'static str>)
             LIVE,
             vec!["RoomId", "BusinessId", "Data"],
         ),
-        (GROUP, good_group(), CHAT, vec!["GroupId", "Random", "MsgBody"]),
+        (GROUP, good_group(), CHAT, vec!["GroupId", "MsgBody"]),
         ("live_engine_http_srv/create_room", json!({"RoomInfo": {}}), LIVE, vec!["RoomInfo"]),
         ("live_engine_http_srv/destroy_room", room.clone(), LIVE, vec!["RoomId"]),
         ("live_engine_http_srv/get_room_info", room, LIVE, vec!["RoomId"]),
