@@ -4,6 +4,7 @@
 //! the path (60009), the method (60008), the query (60002), the caller (see [`crate::auth::AuthError`]), the size of the
 //! body (80002 for messages, else 60008), its JSON (60003), its members (the API's own code), then what the command says.
 
+mod not_served;
 mod route;
 
 mod body;
@@ -106,7 +107,7 @@ impl Rest {
                 let metrics = self.by_command.get(&command).unwrap_or(&self.other);
                 (metrics, self.serve(command, wrapping, client_ip, request).await)
             }
-            Route::Known | Route::Unknown => {
+            Route::NotServed | Route::Unknown => {
                 let failure = not_here(route, request.uri().path());
                 let (parts, body) = request.into_parts();
                 body::turn_away(&parts.headers, body).await;
@@ -248,7 +249,7 @@ impl Drop for InWork<'_> {
 fn not_here(route: Route, path: &str) -> Failure {
     // Only what is in our list is quoted unchanged; of the rest, no more than fits a line.
     let shown: String = path.chars().filter(|c| !c.is_control()).take(96).collect();
-    let why = if route == Route::Known { "is not available in this version" } else { "is no resource of this API" };
+    let why = if route == Route::NotServed { "is not served here" } else { "is no resource of this API" };
     Failure::new(codes::RESOURCE_MISSING, format!("{shown} {why}"))
 }
 

@@ -2,6 +2,8 @@
 
 use roomhook_protocol::codes::Family;
 
+use super::not_served;
+
 /// The commands this server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Command {
@@ -27,8 +29,8 @@ pub(super) enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Served(Command),
-    /// Part of the API, but not of this server yet.
-    Known,
+    /// Part of the API, but not of this server.
+    NotServed,
     Unknown,
 }
 
@@ -41,10 +43,10 @@ pub(super) enum Wrapping {
     Chat,
 }
 
-const LIVE_ENGINE: &str = "live_engine_http_srv";
+pub(super) const LIVE_ENGINE: &str = "live_engine_http_srv";
 const LIVE_CONFIG: &str = "live_config";
-const GROUP_OPEN: &str = "group_open_http_svc";
-const IM_OPEN_LOGIN: &str = "im_open_login_svc";
+pub(super) const GROUP_OPEN: &str = "group_open_http_svc";
+pub(super) const IM_OPEN_LOGIN: &str = "im_open_login_svc";
 
 /// The dispatch table.
 const SERVED: [(&str, &str, Command); 16] = [
@@ -66,83 +68,19 @@ const SERVED: [(&str, &str, Command); 16] = [
     (IM_OPEN_LOGIN, "account_check", Command::AccountCheck),
 ];
 
-/// Commands of the API that this server does not answer yet: their 60009 says so, instead of blaming the URL.
-const NOT_YET: [(&str, &[&str]); 8] = [
-    (
-        LIVE_ENGINE,
-        &[
-            "update_room_info",
-            "get_room_list",
-            "change_room_owner",
-            "set_room_metadata",
-            "get_room_metadata",
-            "del_room_metadata",
-            "get_room_stats",
-            "get_room_statistic",
-            "get_member_list",
-            "mute_member",
-            "get_muted_member_list",
-            "ban_member",
-            "unban_member",
-            "get_banned_member_list",
-            "modify_admin",
-            "get_admin_list",
-            "add_robot",
-            "get_robot",
-            "del_robot",
-            "send_gift",
-            "get_gift_info_list",
-            "get_gift",
-            "add_gift",
-            "edit_gift",
-            "del_gift",
-            "get_gift_count",
-            "resume_mcu_task",
-        ],
-    ),
-    ("room_engine_http_mic", &["get_seat_list", "pick_user_on_seat", "kick_user_off_seat", "switch_seat"]),
-    (
-        GROUP_OPEN,
-        &[
-            "group_msg_recall",
-            "group_msg_get_simple",
-            "send_group_system_notification",
-            "forbid_send_msg",
-            "get_group_muted_account",
-            "get_group_shutted_uin",
-            "ban_group_member",
-            "unban_group_member",
-            "get_group_ban_member",
-            "create_group",
-            "destroy_group",
-            "get_online_member_num",
-            "send_broadcast_msg",
-            "get_group_info",
-            "modify_group_base_info",
-            "change_group_owner",
-            "delete_group_member",
-        ],
-    ),
-    ("group_open_avchatroom_http_svc", &["get_members"]),
-    (IM_OPEN_LOGIN, &["kick", "account_delete"]),
-    ("openim", &["query_online_status"]),
-    ("openconfigsvr", &["setnospeaking", "getnospeaking"]),
-    ("profile", &["portrait_get", "portrait_set"]),
-];
-
 /// Reads `/v4/<service>/<command>`. Case matters, and so does a slash at the end.
 pub(super) fn find(path: &str) -> (Route, Wrapping) {
     let Some((service, command)) = path.strip_prefix("/v4/").and_then(|rest| rest.split_once('/')) else {
         return (Route::Unknown, Wrapping::Chat);
     };
     let wrapping = match service {
-        LIVE_ENGINE | LIVE_CONFIG => Wrapping::Live,
+        LIVE_ENGINE | LIVE_CONFIG | "room_engine_http_mic" | "live_engine_http_pk" => Wrapping::Live,
         _ => Wrapping::Chat,
     };
     let served = SERVED.iter().find(|(of, name, _)| *name == command && *of == service);
     let route = match served {
         Some((_, _, command)) => Route::Served(*command),
-        None if NOT_YET.iter().any(|(of, names)| *of == service && names.contains(&command)) => Route::Known,
+        None if not_served::knows(service, command) => Route::NotServed,
         None => Route::Unknown,
     };
     (route, wrapping)
@@ -204,8 +142,10 @@ mod tests {
             find("/v4/group_open_http_svc/send_group_msg"),
             (Route::Served(Command::SendGroupMsg), Wrapping::Chat)
         );
-        assert_eq!(find("/v4/live_engine_http_srv/mute_member"), (Route::Known, Wrapping::Live));
-        assert_eq!(find("/v4/im_open_login_svc/kick"), (Route::Known, Wrapping::Chat));
+        assert_eq!(find("/v4/live_engine_http_srv/mute_member"), (Route::NotServed, Wrapping::Live));
+        assert_eq!(find("/v4/room_engine_http_mic/lock_seat"), (Route::NotServed, Wrapping::Live));
+        assert_eq!(find("/v4/im_open_login_svc/kick"), (Route::NotServed, Wrapping::Chat));
+        assert_eq!(find("/v4/sns/friend_add"), (Route::NotServed, Wrapping::Chat));
         for unknown in [
             "/",
             "/v4",
@@ -217,6 +157,12 @@ mod tests {
             "/v4//send_text_msg",
             "/v4/live_config/send_text_msg",
             "/v3/live_engine_http_srv/send_text_msg",
+            "/v4/live_engine_http_srv/mute_members",
+            "/v4/sns",
+            "/v4/sns/",
+            "/v4/sns/friend_add/",
+            "/v4/openim/friend_add",
+            "/v4/Sns/friend_add",
             "/v4/live_engine_http_srv/send_text_msg%00",
         ] {
             assert_eq!(find(unknown).0, Route::Unknown, "{unknown}");
@@ -224,15 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn no_command_is_listed_twice() {
-        let mut all: Vec<String> = SERVED.iter().map(|(service, name, _)| format!("{service}/{name}")).collect();
-        all.extend(
-            NOT_YET.iter().flat_map(|(service, names)| names.iter().map(move |name| format!("{service}/{name}"))),
-        );
-        let listed = all.len();
-        all.sort();
-        all.dedup();
-        assert_eq!(all.len(), listed);
-        assert!(Command::ALL.iter().all(|command| command.name() != "other"));
+    fn no_command_is_listed_twice_or_as_not_served() {
+        for (at, (service, name, command)) in SERVED.iter().enumerate() {
+            assert!(!SERVED[..at].iter().any(|(of, other, _)| (of, other) == (service, name)), "{service}/{name}");
+            assert!(!not_served::knows(service, name), "{service}/{name}");
+            assert_ne!(command.name(), "other");
+        }
     }
 }

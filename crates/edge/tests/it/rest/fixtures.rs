@@ -42,7 +42,9 @@ async fn answers_have_the_documented_shape() {
     }
     for name in [
         "im_open_login_svc.account_import",
+        "im_open_login_svc.account_import.identifier",
         "im_open_login_svc.multiaccount_import",
+        "im_open_login_svc.multiaccount_import.accountlist",
         "im_open_login_svc.account_check",
         "live_engine_http_srv.create_room",
         "live_engine_http_srv.send_text_msg",
@@ -59,9 +61,11 @@ async fn answers_have_the_documented_shape() {
         "live_config.delete_callback_token",
     ] {
         let request = fixture(&format!("{name}.request")).to_string();
-        let found = client.call(&name.replace('.', "/"), request).await;
+        // `service.command`, or `service.command.variant`.
+        let [service, command] = [0, 1].map(|part| name.split('.').nth(part).unwrap());
+        let found = client.call(&format!("{service}/{command}"), request).await;
         assert_eq!(found["ErrorCode"], 0, "{name}: {found}");
-        assert_shape(&found, &fixture(&format!("{name}.response")), name);
+        assert_shape(&found, &fixture(&format!("{service}.{command}.response")), name);
     }
     world.stop().await;
 }
@@ -75,6 +79,12 @@ async fn refusals_have_the_documented_shape() {
     assert_eq!(found["ErrorCode"], fixture("error.live.room_missing")["ErrorCode"]);
     let request_id = found["RequestId"].as_str().unwrap();
     assert!(request_id.parse::<roomhook_protocol::envelope::RequestId>().is_ok(), "{request_id}");
+
+    // A program that calls it learns that its URL is right.
+    let not_served = world.call("sns/friend_add", "{}").await;
+    assert_eq!(not_served, fixture("error.chat.known_not_served"));
+    let unknown = world.call("sms/friend_add", "{}").await;
+    assert_eq!(unknown["ErrorInfo"], "/v4/sms/friend_add is no resource of this API");
 
     let request = fixture("group_open_http_svc.send_group_msg.request").to_string();
     let found = world.call("group_open_http_svc/send_group_msg", &request).await;
