@@ -13,14 +13,15 @@ use crate::{json, webhook::event::Element as Readable};
 pub struct MsgBody;
 
 impl MsgBody {
-    /// Checks a body and gives it back minified: the same JSON by value, without white space between tokens, so without
-    /// a raw line break anywhere.
+    /// Checks a body and gives it back in its shortest spelling: the same JSON by value, without white space between tokens (so
+    /// without a raw line break anywhere) and without escapes in strings that need not be there. That is what its size is
+    /// measured by, and what is stored and passed on: whether its writer says `中` or `\u4e2d` makes no difference.
     ///
     /// Checked: valid JSON throughout (escapes and number ranges included, so that every receiver can read it); a
     /// non-empty array of objects; `MsgType` a non-empty string; `MsgContent` an object; at most one `TIMCustomElem`;
     /// documented members of known types have the documented JSON type, and a text element has its `Text`; depth and
     /// size. A member that is checked may be there only once: two readers might disagree on which of two counts, and
-    /// one of them might be the moderator. Everything else passes untouched.
+    /// one of them might be the moderator. Everything else passes as it is.
     ///
     /// # Errors
     /// Any [`MessageError`].
@@ -45,14 +46,17 @@ impl MsgBody {
         })
     }
 
-    /// A body that need not be acceptable, minified: an array of elements as receivers read them, within depth and size.
+    /// A body that need not be acceptable, in its shortest spelling: an array of elements as receivers read them, within depth
+    /// and size.
     pub(super) fn readable(raw: &str, limits: &Limits) -> Option<Bytes> {
         let shape = json::shape(raw.as_bytes());
-        if raw.len() > limits.size_bytes_max || shape.depth > limits.depth_max {
+        if shape.depth > limits.depth_max {
             return None;
         }
         serde_json::from_str::<Vec<Readable>>(raw).ok()?;
-        Some(Bytes::from(json::minify(raw, shape).into_owned()))
+        let body = json::minify(raw, shape);
+        limits.check_size(body.len()).ok()?;
+        Some(Bytes::from(body.into_owned()))
     }
 
     /// [`MsgBody::check`] for bytes that may not be UTF-8.

@@ -1,7 +1,7 @@
 //! What a message says: `MsgBody`, `CloudCustomData`, and the parts of `MsgId` (protocol: messages).
 //!
-//! A body is checked once, on the way in, and from then on carried as the bytes it came as, minus white space between
-//! tokens. Members and element types that are not known here pass untouched.
+//! A body is checked once, on the way in, and from then on carried as JSON text in its shortest spelling: no white space between
+//! tokens, no escapes that need not be there. Members and element types that are not known here pass with the rest.
 //!
 //! ```
 //! use roomhook_protocol::message::{Content, Limits, MsgBody};
@@ -29,7 +29,8 @@ use crate::{codes, json};
 /// Bounds on what a message may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of minified `MsgBody` and of `CloudCustomData` as a JSON string literal, together.
+    /// Bytes of UTF-8 that `MsgBody` and `CloudCustomData` (as a JSON string literal) take together in their shortest spelling,
+    /// however they were spelled by their sender.
     pub size_bytes_max: usize,
     /// Nesting of `MsgBody`: the array is level 1, an element 2, its `MsgContent` 3.
     pub depth_max: usize,
@@ -53,7 +54,7 @@ impl Limits {
 /// A message's two parts as JSON text, checked and within [`Limits`]. Spliced verbatim into webhooks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
-    /// `MsgBody`: an array, minified.
+    /// `MsgBody`: an array, in its shortest spelling.
     pub body: Bytes,
     /// `CloudCustomData`: a string literal, quotes included.
     pub custom_data: Bytes,

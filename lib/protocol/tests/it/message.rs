@@ -118,10 +118,32 @@ fn depth_count_and_size_are_bounded() {
     let too_long = Content::text(&longest, "y", &limits).unwrap_err();
     assert_eq!(too_long, MessageError::TooLong { size: 12_289, max: 12_288 });
     assert_eq!(too_long.code(), codes::MESSAGE_TOO_LONG);
-    // White space between tokens does not count, but escapes of custom data do.
+    // White space between tokens does not count, but what must be escaped does.
     let padded = format!("[{}{}", " ".repeat(20_000), &nested(1)[1..]);
     assert!(check(&padded).is_ok());
     assert!(Content::check(&nested(1), &"\n".repeat(6_200), &limits).is_err());
+}
+
+/// PHP and Python write `\u4e2d` for `中` unless told otherwise, six bytes for three.
+#[test]
+fn a_text_counts_the_same_however_its_writer_escapes_it() {
+    let escaped = |text: &str| text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+    let body = |literal: &str| format!(r#"[{{"MsgType":"TIMTextElem","MsgContent":{{"Text":"{literal}"}}}}]"#);
+    let frame = body("").len() + "\"\"".len();
+    for (said, bytes) in [("中", 3), ("é", 2), ("😀", 4)] {
+        let longest = said.repeat((12_288 - frame) / bytes);
+        assert_eq!(check(&body(&longest)), Ok(body(&longest).into()));
+        assert_eq!(check(&body(&escaped(&longest))), Ok(body(&longest).into()), "{said}");
+        let longer = longest + said + said;
+        let size = body(&longer).len();
+        for spelling in [body(&longer), body(&escaped(&longer))] {
+            assert_eq!(check(&spelling), Err(MessageError::TooLong { size, max: 12_288 }), "{said}");
+        }
+    }
+    // Half of a surrogate pair is no character, and no reader has to take it.
+    for half in ["\\ud83d", "\\ude00", "\\ud83d\\u0041", "\\ude00\\ud83d"] {
+        assert_eq!(check(&body(half)), Err(MessageError::Json), "{half}");
+    }
 }
 
 #[test]
@@ -149,7 +171,35 @@ fn json_value() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A JSON text with every character of its strings escaped as `\uXXXX` that is not escaped anyway. Its control characters must be
+/// those that have short escapes.
+fn escaped_throughout(text: &str) -> String {
+    let (mut out, mut in_string, mut behind_backslash) = (String::new(), false, false);
+    for said in text.chars() {
+        let is_quote = said == '"' && !behind_backslash;
+        if in_string && !is_quote && said != '\\' && !behind_backslash {
+            said.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04X}")));
+        } else {
+            out.push(said);
+        }
+        in_string ^= is_quote;
+        behind_backslash = said == '\\' && !behind_backslash;
+    }
+    out
+}
+
 proptest! {
+    #[test]
+    fn a_body_is_the_same_however_its_strings_are_spelled(
+        content in proptest::collection::btree_map("[a-zA-Z/\"\\\\\n äß中😀]{0,9}", "[a-zA-Z/\"\\\\\n äß中😀]{0,40}", 0..5),
+    ) {
+        let plain = json!([{"MsgType": "Anything", "MsgContent": content}]).to_string();
+        let roomy = Limits { size_bytes_max: plain.len(), ..Limits::default() };
+        let escaped = escaped_throughout(&plain);
+        prop_assert_eq!(value(escaped.as_bytes()), value(plain.as_bytes()));
+        prop_assert_eq!(MsgBody::check(&escaped, &roomy), Ok(Bytes::from(plain)));
+    }
+
     #[test]
     fn a_body_keeps_its_value_and_loses_its_white_space(
         content in proptest::collection::btree_map(any::<String>(), json_value(), 0..5),
