@@ -134,4 +134,7 @@ pub enum Reject {
     /// The room's messages are disabled for all but owner and admins.
     #[error("messages are disabled in this room")]
     MessagesDisabled,
+    /// What would be stored of it is larger than a record can be. Decided where records are made, for this command alone.
+    #[error("the message takes {bytes} bytes in the store, at most {max} are possible")]
+    TooLong { bytes: usize, max: usize },
 }

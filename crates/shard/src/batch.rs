@@ -1,7 +1,7 @@
 //! One batch: many commands decided, not yet durable.
 
 use bytes::BytesMut;
-use roomhook_log::{Lsn, NewRecord};
+use roomhook_log::{Lsn, NewRecord, limits::PAYLOAD_BYTES_MAX};
 use roomhook_room::{Command, Facts, Receipt, Reject, RoomKey, UnixMillis, decide, encode_record_into, fold};
 
 use crate::{
@@ -32,6 +32,14 @@ struct Answer {
     decision: Result<Receipt, Reject>,
     needs: usize,
     wrote: bool,
+}
+
+/// A record that the log would refuse, together with the whole batch and all who wait for it, is refused here alone.
+fn fits(payload: &[u8]) -> Result<(), Reject> {
+    match payload.len() {
+        bytes if bytes > PAYLOAD_BYTES_MAX => Err(Reject::TooLong { bytes, max: PAYLOAD_BYTES_MAX }),
+        _ => Ok(()),
+    }
 }
 
 impl Batch {
@@ -72,8 +80,17 @@ impl Batch {
         let (decision, wrote) = match decide(&slot.room, facts, command, now) {
             Ok(outcome) if outcome.events.is_empty() => (Ok(outcome.receipt), false),
             Ok(outcome) => {
-                outcome.events.iter().for_each(|event| fold(&mut slot.room, event));
                 let payload = encode_record_into(&outcome.events, &mut self.buffer);
+                if let Err(reject) = fits(&payload) {
+                    self.answers.push(Answer {
+                        reply,
+                        decision: Err(reject.clone()),
+                        needs: self.records.len(),
+                        wrote: false,
+                    });
+                    return Some(reject);
+                }
+                outcome.events.iter().for_each(|event| fold(&mut slot.room, event));
                 self.bytes += payload.len();
                 self.records.push(NewRecord { key: slot.key.clone(), at_ms: now.0, payload });
                 if slot.note(at) {

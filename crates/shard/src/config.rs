@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use roomhook_log::NodeId;
+use roomhook_log::{NodeId, limits::PAYLOAD_BYTES_MAX};
 use roomhook_room::{Facts, UnixMillis};
 
 /// The time of day. A shell's matter, handed in.
 pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
+
+/// The longest content of a message (`MsgBody` and `CloudCustomData` together, in bytes) that is sure to fit into a record: the
+/// rest of one, ids, numbers and the room's type, takes less than 1 KiB.
+pub const CONTENT_BYTES_MAX: usize = PAYLOAD_BYTES_MAX - 1024;
 
 /// Limits and settings; all of them hold per shard.
 #[derive(Clone, Debug)]

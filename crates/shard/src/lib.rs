@@ -29,7 +29,7 @@ mod tail;
 
 mod telemetry;
 
-pub use config::{Clock, Config};
+pub use config::{CONTENT_BYTES_MAX, Clock, Config};
 pub use directory::{Account, Directory, FirstValue, ImportAccount, Turn, stored_endpoints};
 pub use error::{ExecuteError, StartError};
 pub use history::{History, HistoryError, Range};

@@ -134,6 +134,7 @@ impl ShardMetrics {
             Reject::RoomExists => "room_exists",
             Reject::RoomExistsOwned => "room_exists_owned",
             Reject::MessagesDisabled => "messages_disabled",
+            Reject::TooLong { .. } => "too_long",
         };
         self.rejects.get_or_create(&OfReject { shard: self.shard.clone(), kind }).inc();
     }

@@ -88,6 +88,7 @@ pub(super) fn failure(published: &Result<Published, PublishError>) -> Option<(i3
         Err(PublishError::Engine(ExecuteError::Rejected(reject))) => match reject {
             Reject::RoomMissing => of(codes::GROUP_MISSING),
             Reject::MessagesDisabled => of(codes::GROUP_MUTED),
+            Reject::TooLong { .. } => Some((codes::MESSAGE_TOO_LONG, reject.to_string())),
             Reject::RoomExists | Reject::RoomExistsOwned => None,
         },
         Err(PublishError::Engine(ExecuteError::Busy)) => of(codes::TOO_MANY_REQUESTS),

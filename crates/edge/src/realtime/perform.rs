@@ -200,6 +200,7 @@ fn refusal(error: &PublishError) -> Error {
         PublishError::Engine(ExecuteError::Rejected(reject)) => match reject {
             Reject::RoomMissing => codes::error::UNKNOWN_CHANNEL.into(),
             Reject::MessagesDisabled => app_error(1403, reject.to_string()),
+            Reject::TooLong { .. } => app_error(1413, reject.to_string()),
             Reject::RoomExists | Reject::RoomExistsOwned => codes::error::INTERNAL.into(),
         },
         PublishError::Engine(ExecuteError::Busy) => codes::error::TOO_MANY_REQUESTS.into(),

@@ -113,6 +113,7 @@ impl Codes {
             Reject::RoomExists => (codes::ROOM_ID_TAKEN, codes::GROUP_ID_TAKEN),
             Reject::RoomExistsOwned => (codes::ROOM_ID_TAKEN_OWNED, codes::GROUP_ID_TAKEN_OWNED),
             Reject::MessagesDisabled => (codes::ROOM_MUTED, codes::GROUP_MUTED),
+            Reject::TooLong { .. } => (codes::MESSAGE_TOO_LONG, codes::MESSAGE_TOO_LONG),
         };
         let code = if self.0 == Family::Live { live } else { group };
         Failure::new(code, reject.to_string())

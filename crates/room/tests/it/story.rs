@@ -61,7 +61,11 @@ impl Story {
         match self.world.run(command) {
             Ok(outcome) => format!("{}, {} events", told(&outcome.receipt), outcome.events.len()),
             Err(reject) => match reject {
-                Reject::RoomMissing | Reject::RoomExists | Reject::RoomExistsOwned | Reject::MessagesDisabled => {
+                Reject::RoomMissing
+                | Reject::RoomExists
+                | Reject::RoomExistsOwned
+                | Reject::MessagesDisabled
+                | Reject::TooLong { .. } => {
                     format!("refused: {reject}")
                 }
             },

@@ -3,8 +3,9 @@
 use std::{collections::HashSet, net::IpAddr, time::Duration};
 
 use roomhook_protocol::webhook::{CommandWord, check_url};
+use roomhook_shard::CONTENT_BYTES_MAX;
 
-use super::{App, Config, Limit, Retry, Webhook, problem::Problem};
+use super::{App, Config, Limit, Retry, Size, Webhook, problem::Problem};
 
 /// Everything wrong with a configuration that was read. Empty = usable.
 pub(crate) fn problems(config: &Config) -> Vec<Problem> {
@@ -251,6 +252,13 @@ fn realtime(config: &Config, found: &mut Vec<Problem>) {
 
 fn limits(config: &Config, found: &mut Vec<Problem>) {
     let limits = &config.limits;
+    let storable = Size(CONTENT_BYTES_MAX as u64);
+    if limits.message_max > storable {
+        found.push(Problem::new(
+            "limits.message_max",
+            format!("is more than the store takes at once; write \"{storable}\" or less"),
+        ));
+    }
     if limits.body_max < limits.message_max {
         found.push(Problem::new(
             "limits.body_max",

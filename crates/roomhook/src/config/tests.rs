@@ -139,6 +139,10 @@ fn combinations_that_would_surprise_at_night_stop_the_start() {
         ("[webhooks]\nconcurrency = 0\n", "webhooks.concurrency"),
         ("[webhooks]\nextra_roots = \"/nowhere.pem\"\n", "webhooks.extra_roots"),
         ("[limits]\nbody_max = \"1KiB\"\n", "limits.body_max: is below limits.message_max"),
+        (
+            "[limits]\nmessage_max = \"1MiB\"\nbody_max = \"4MiB\"\n[realtime]\nframe_max = \"4MiB\"\n",
+            "limits.message_max: is more than the store takes at once; write \"1023KiB\" or less",
+        ),
         ("[limits]\nconnections_max = 0\n", "limits.connections_max"),
         ("[log]\nlevel = \"loud\"\n", "log.level"),
     ] {

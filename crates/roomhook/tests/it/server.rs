@@ -244,6 +244,26 @@ fn https_is_served_with_the_configured_certificate() {
 }
 
 #[test]
+fn the_longest_message_that_can_be_configured_is_stored_and_one_that_is_longer_harms_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let more = "[limits]\nmessage_max = \"1023KiB\"\nbody_max = \"8MiB\"\n[realtime]\nframe_max = \"8MiB\"\n";
+    let server = Server::start(folder.path(), more);
+    let room = json!({ "RoomInfo": { "RoomId": "lobby", "RoomType": "Live", "Owner_Account": "administrator" } });
+    server.must("live_engine_http_srv/create_room", &room);
+    let send = |random: u32, text: &str| {
+        let body = json!([{ "MsgType": "TIMTextElem", "MsgContent": { "Text": text } }]);
+        let said = json!({ "GroupId": "lobby", "Random": random, "MsgBody": body });
+        server.call("group_open_http_svc/send_group_msg", &said)
+    };
+    let around = json!([{ "MsgType": "TIMTextElem", "MsgContent": { "Text": "" } }]).to_string().len() + "\"\"".len();
+    let longest = "x".repeat(1023 * 1024 - around);
+    assert_eq!(send(1, &longest)["MsgSeq"], 1);
+    assert_eq!(send(2, &format!("{longest}x"))["ErrorCode"], 80002);
+    assert_eq!(send(3, "hello")["MsgSeq"], 2);
+    server.stop();
+}
+
+#[test]
 fn limits_and_log_settings_do_what_they_say() {
     let folder = tempfile::tempdir().expect("a folder");
     let more =

@@ -1,8 +1,8 @@
 //! Commands and their receipts while nothing breaks.
 
 use roomhook_log::LogId;
-use roomhook_room::{Command, Event, Receipt, Reject, invariants};
-use roomhook_shard::{Config, ExecuteError};
+use roomhook_room::{Command, Draft, Event, Receipt, Reject, invariants};
+use roomhook_shard::{CONTENT_BYTES_MAX, Config, ExecuteError};
 use tokio::task::JoinSet;
 
 use crate::world::{FIRST_FREE, World, create, draft, room, user};
@@ -178,6 +178,43 @@ async fn shutdown_answers_what_waits_and_refuses_what_comes() {
     }
     let late = router.execute(room("lobby"), Command::Send(draft("bob", 9))).await;
     assert!(matches!(late, Err(ExecuteError::Unavailable(_))), "{late:?}");
+}
+
+/// The log refuses an append of which one record is too long, and with it all the others.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_no_record_can_hold_is_refused_alone_and_nobody_else_with_it() {
+    // Batches that hold all of it: as they come, a message this long is nearly alone in its own.
+    let world = World::with(1, Config { batch_bytes_max: 8 << 20, ..Config::default() }).await;
+    let lobby = world.create("lobby").await;
+    let long = |bytes: usize| Draft { body: "x".repeat(bytes).into(), ..draft("ann", 7) };
+    // All of them wait while the first append is held up, so they are one batch.
+    let hold = world.log.hold_appends(LogId(0));
+    let first = tokio::spawn({
+        let (router, lobby) = (world.router.clone(), lobby.clone());
+        async move { router.execute(lobby, Command::Send(draft("bob", 1))).await }
+    });
+    hold.reached().await;
+    let mut senders = JoinSet::new();
+    for said in [draft("bob", 2), long((1 << 20) + 1), draft("cat", 3), long(CONTENT_BYTES_MAX)] {
+        let (router, lobby) = (world.router.clone(), lobby.clone());
+        senders.spawn(async move { (said.random, router.execute(lobby, Command::Send(said)).await) });
+    }
+    tokio::task::yield_now().await;
+    hold.release();
+    assert!(matches!(first.await.unwrap(), Ok(Receipt::Sent(_))));
+    let mut answers = senders.join_all().await;
+    answers.sort_by_key(|(random, answer)| (*random, answer.is_err()));
+    let told: Vec<String> = answers
+        .into_iter()
+        .map(|(_, answer)| match answer {
+            Ok(Receipt::Sent(sent)) => format!("sent as {}", sent.seq),
+            Err(ExecuteError::Rejected(Reject::TooLong { max, .. })) => format!("too long for {max}"),
+            other => format!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, ["sent as 2", "sent as 3", "sent as 4", "too long for 1048576"]);
+    assert!(world.router.is_ready());
+    assert_eq!(world.top("lobby").await, 4, "what is refused uses no number");
 }
 
 #[tokio::test(start_paused = true)]
