@@ -7,7 +7,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use roomhook_protocol::message::{Content, Limits, MessageError};
-use roomhook_room::{Command, Draft, MsgId, Origin, Priority, Receipt, Reject, RoomId, RoomKey, UnixMillis, UserId};
+use roomhook_room::{
+    Command, ContentHash, Draft, MsgId, Origin, Priority, Receipt, Reject, RoomId, RoomKey, UnixMillis, UserId,
+};
 use roomhook_shard::{Directory, ExecuteError, ImportAccount, Router};
 
 use crate::{apps::App, services::Entropy};
@@ -22,7 +24,8 @@ pub struct Outgoing<'a> {
     /// `Operator_Account`: the sender for clients, the calling admin for REST.
     pub operator: UserId,
     pub origin: Origin,
-    /// The sender's dedup key; `None` where the API has none: the server draws one, and nothing is a repeat.
+    /// The number by which the sender's repeats are known, as long as they say the same; `None` where the API has none, or the
+    /// sender left it out: the server draws one, and nothing is a repeat.
     pub random: Option<u32>,
     pub priority: Priority,
     pub says: Says<'a>,
@@ -181,8 +184,7 @@ impl Publisher {
         now: UnixMillis,
     ) -> Result<Published, PublishError> {
         let Some(mut turn) = gate.line_up(&key, &draft.from).await else { return self.execute(key, draft).await };
-        let random = draft.dedup.then_some(draft.random);
-        let foreseen = self.router.foresee(key.clone(), draft.from.clone(), random);
+        let foreseen = self.router.foresee(key.clone(), draft.from.clone(), draft.dedup_key());
         // A look that takes too long has sent nothing: the sender may try again.
         let foreseen = tokio::time::timeout(self.backend_timeout, foreseen).await.map_err(|_| ExecuteError::Busy)??;
         if let Some(sent) = foreseen.repeats {
@@ -234,7 +236,8 @@ impl Publisher {
             operator,
             origin,
             random: number,
-            dedup: random.is_some(),
+            // Of what the sender sent: a repeat is one also after the gate replaced what the first one said.
+            content: random.map(|_| ContentHash::of(&body, &custom_data)),
             msg_id,
             priority,
             body,

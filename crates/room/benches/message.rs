@@ -8,8 +8,8 @@ use std::{hint::black_box, net::Ipv4Addr, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 use roomhook_room::{
-    Command, CreateRoom, DEDUP_ENTRIES_MAX, Draft, Event, Facts, Incarnation, MsgId, Origin, Platform, Priority, Room,
-    RoomInfo, UnixMillis, UserId, decide, decode_record, encode_record_into, fold,
+    Command, ContentHash, CreateRoom, DEDUP_ENTRIES_MAX, Draft, Event, Facts, Incarnation, MsgId, Origin, Platform,
+    Priority, Room, RoomInfo, UnixMillis, UserId, decide, decode_record, encode_record_into, fold,
 };
 
 const MESSAGES: u32 = 200_000;
@@ -25,7 +25,7 @@ fn main() {
     for (name, dedup) in [("with dedup", true), ("without dedup", false)] {
         print_times(name, || {
             let mut drafts = drafts.clone();
-            drafts.iter_mut().for_each(|draft| draft.dedup = dedup);
+            drafts.iter_mut().for_each(|draft| draft.content = draft.content.filter(|_| dedup));
             one_run(drafts)
         });
     }
@@ -163,7 +163,7 @@ fn draft(from: &UserId, random: u32, body: &Bytes) -> Draft {
         operator: from.clone(),
         origin: Origin { platform: Platform::RestApi, client_ip: Ipv4Addr::LOCALHOST.into(), client: None },
         random,
-        dedup: true,
+        content: Some(ContentHash(u64::from(random) * 0x9e37)),
         msg_id: MsgId { account: (1 << 57) + 1, secs: 1_700_000_000, random },
         priority: Priority::Normal,
         body: body.clone(),

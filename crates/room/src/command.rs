@@ -96,7 +96,7 @@ pub enum Receipt {
     Created,
     Destroyed(Statistic),
     Sent(Sent),
-    /// The same (room, sender, random) was sent inside the window: the first message's receipt.
+    /// The same (room, sender, `Random`, content) was sent inside the window: the first message's receipt.
     Repeated(Sent),
     /// Rate control dropped it: success for the sender, nothing sent (`MsgDropReason` = `MsgFreqCtrl`).
     Dropped {

@@ -5,7 +5,7 @@ use crate::{
     event::Event,
     ids::{UnixMillis, UserId},
     invariants,
-    message::{Draft, Message},
+    message::{DedupKey, Draft, Message},
     room::{Life, Role, Room},
 };
 
@@ -45,12 +45,12 @@ fn decide_destroy(life: Option<&Life>, operator: UserId, now: UnixMillis) -> Res
 
 /// What is decided about a message before the before-send gate is asked (protocol: webhooks §1.7): whether the sender
 /// may send here at all, and whether it is the repeat of a message that was sent, then with that message's receipt.
-/// `random` is `None` where a message cannot be a repeat. [`decide`] checks all of it again.
+/// `key` is `None` where a message cannot be a repeat. [`decide`] checks all of it again.
 ///
 /// # Errors
 /// The room's refusal.
-pub fn foresee(room: &Room, from: &UserId, random: Option<u32>, now: UnixMillis) -> Result<Foreseen, Reject> {
-    let (life, _, repeats) = before_gate(room.life.as_deref(), from, random, now)?;
+pub fn foresee(room: &Room, from: &UserId, key: Option<DedupKey>, now: UnixMillis) -> Result<Foreseen, Reject> {
+    let (life, _, repeats) = before_gate(room.life.as_deref(), from, key, now)?;
     Ok(Foreseen { room_type: life.info.room_type.clone(), repeats })
 }
 
@@ -67,7 +67,7 @@ pub struct Foreseen {
 fn before_gate<'a>(
     life: Option<&'a Life>,
     from: &UserId,
-    random: Option<u32>,
+    key: Option<DedupKey>,
     now: UnixMillis,
 ) -> Result<(&'a Life, UnixMillis, Option<Sent>), Reject> {
     let life = life.ok_or(Reject::RoomMissing)?;
@@ -75,12 +75,11 @@ fn before_gate<'a>(
     if life.info.is_message_disabled && life.role(from) != Role::Owner {
         return Err(Reject::MessagesDisabled);
     }
-    Ok((life, at, random.and_then(|random| life.window.find(from, random, at))))
+    Ok((life, at, key.and_then(|key| life.window.find(from, key, at))))
 }
 
 fn decide_send(life: Option<&Life>, facts: &Facts, draft: Draft, now: UnixMillis) -> Result<Outcome, Reject> {
-    let random = draft.dedup.then_some(draft.random);
-    let (life, at, first) = before_gate(life, &draft.from, random, now)?;
+    let (life, at, first) = before_gate(life, &draft.from, draft.dedup_key(), now)?;
     if let Some(first) = first {
         return Ok(Outcome { events: Vec::new(), receipt: Receipt::Repeated(first) });
     }

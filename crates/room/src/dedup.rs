@@ -1,7 +1,7 @@
-//! The window in which a repeated `Random` of the same sender is the same message (protocol: messages §2, rest §7).
+//! The window in which a repeated `Random` of the same sender with the same content is the same message.
 //!
 //! It is part of the folded room, because "sent once" must survive a crash. A busy room holds thousands of entries, so
-//! they are packed: 40 bytes each, plus about 7 for the index, plus one copy of each sender's id. Senders are
+//! they are packed: 48 bytes each, plus about 7 for the index, plus one copy of each sender's id. Senders are
 //! interned and compared in full: two senders whose ids happen to hash alike are never taken for one another.
 
 use std::{
@@ -14,7 +14,7 @@ use hashbrown::HashTable;
 use crate::{
     command::Sent,
     ids::{MsgSeq, UnixMillis, UserId},
-    message::{Message, MsgId},
+    message::{ContentHash, DedupKey, Message, MsgId},
 };
 
 /// How long a repeat is recognised, in milliseconds.
@@ -23,15 +23,16 @@ pub const DEDUP_WINDOW_MS: u64 = 5 * 60 * 1000;
 /// In a room that is faster than that the window is shorter in time, never larger in memory.
 pub const DEDUP_ENTRIES_MAX: usize = 12_000;
 
-/// A window with room for fewer entries than this (40 kB) is not worth shrinking.
+/// A window with room for fewer entries than this (48 kB) is not worth shrinking.
 const GIVE_BACK_MIN: usize = 1_000;
 
-/// What the first message with this (sender, random) was answered.
+/// What the first message with this (sender, random, content) was answered.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     at: UnixMillis,
     seq: MsgSeq,
     account: u64,
+    content: ContentHash,
     /// Slot in [`Senders`].
     sender: u32,
     random: u32,
@@ -41,6 +42,10 @@ struct Entry {
 }
 
 impl Entry {
+    fn key(&self) -> DedupKey {
+        DedupKey { random: self.random, content: self.content }
+    }
+
     fn sent(&self) -> Sent {
         let secs = self.at.secs().saturating_add_signed(self.secs_delta.into());
         let msg_id = MsgId { account: self.account, secs, random: self.msg_random };
@@ -54,7 +59,7 @@ pub(crate) struct Remembered<'a> {
     pub(crate) sender: &'a UserId,
     /// Names `sender` within one walk over the window: equal senders, equal slots.
     pub(crate) slot: u32,
-    pub(crate) random: u32,
+    pub(crate) key: DedupKey,
     pub(crate) sent: Sent,
 }
 
@@ -64,7 +69,7 @@ pub(crate) struct Window {
     entries: VecDeque<Entry>,
     /// Number of `entries[0]`; numbers wrap.
     first: u32,
-    /// Entry numbers by (sender, random). Never iterated, so its random hashing (which keeps senders from choosing
+    /// Entry numbers by (sender, random, content). Never iterated, so its random hashing (which keeps senders from choosing
     /// colliding numbers) shows nowhere.
     index: HashTable<u32>,
     senders: Senders,
@@ -76,21 +81,21 @@ impl Window {
         self.entries.len()
     }
 
-    /// The receipt of the first message with this sender and random, if it is remembered and younger than the window.
-    pub(crate) fn find(&self, sender: &UserId, random: u32, now: UnixMillis) -> Option<Sent> {
+    /// The receipt of the first message with this sender and key, if it is remembered and younger than the window.
+    pub(crate) fn find(&self, sender: &UserId, key: DedupKey, now: UnixMillis) -> Option<Sent> {
         let sender = self.senders.slot_of(&self.hasher, sender)?;
-        let entry = self.entry_of(sender, random)?;
+        let entry = self.entry_of(sender, key)?;
         (!is_over(entry.at, now)).then(|| entry.sent())
     }
 
     /// Remembers a message, and forgets what is too old or too much.
-    pub(crate) fn remember(&mut self, message: &Message) {
+    pub(crate) fn remember(&mut self, message: &Message, key: DedupKey) {
         self.forget_until(message.at);
         let draft = &message.draft;
         let secs_delta = i128::from(draft.msg_id.secs) - i128::from(message.at.secs());
         self.push(
             &draft.from,
-            draft.random,
+            key,
             Sent { seq: message.seq, at: message.at, msg_id: draft.msg_id },
             i32::try_from(secs_delta).unwrap_or(if secs_delta < 0 { i32::MIN } else { i32::MAX }),
         );
@@ -118,52 +123,54 @@ impl Window {
         let Self { entries, first, index, hasher, .. } = self;
         index.shrink_to(2 * len, |number| {
             let entry = entries.get(number.wrapping_sub(*first) as usize);
-            entry.map_or(0, |entry| hash(hasher, entry.sender, entry.random))
+            entry.map_or(0, |entry| hash(hasher, entry.sender, entry.key()))
         });
     }
 
     /// Puts back what [`Window::iter`] gave, in the same order.
-    pub(crate) fn restore(&mut self, sender: &UserId, random: u32, sent: Sent, secs_delta: i32) {
-        self.push(sender, random, sent, secs_delta);
+    pub(crate) fn restore(&mut self, sender: &UserId, key: DedupKey, sent: Sent, secs_delta: i32) {
+        self.push(sender, key, sent, secs_delta);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Remembered<'_>> {
         self.entries.iter().filter_map(|entry| {
             let sender = self.senders.user(entry.sender)?;
-            Some(Remembered { sender, slot: entry.sender, random: entry.random, sent: entry.sent() })
+            Some(Remembered { sender, slot: entry.sender, key: entry.key(), sent: entry.sent() })
         })
     }
 
-    fn push(&mut self, sender: &UserId, random: u32, sent: Sent, secs_delta: i32) {
+    fn push(&mut self, sender: &UserId, key: DedupKey, sent: Sent, secs_delta: i32) {
         let sender = self.senders.intern(&self.hasher, sender);
         if self.entries.len() == self.entries.capacity() {
             self.entries.reserve_exact(growth(self.entries.len()));
         }
         let number = self.first.wrapping_add(self.entries.len() as u32);
         let MsgId { account, random: msg_random, .. } = sent.msg_id;
-        self.entries.push_back(Entry { at: sent.at, seq: sent.seq, account, sender, random, msg_random, secs_delta });
+        let DedupKey { random, content } = key;
+        let entry = Entry { at: sent.at, seq: sent.seq, account, content, sender, random, msg_random, secs_delta };
+        self.entries.push_back(entry);
         let Self { entries, first, index, hasher, .. } = self;
         let hash_of_number = |number: &u32| {
             let entry = entries.get(number.wrapping_sub(*first) as usize);
-            entry.map_or(0, |entry| hash(hasher, entry.sender, entry.random))
+            entry.map_or(0, |entry| hash(hasher, entry.sender, entry.key()))
         };
-        index.insert_unique(hash(hasher, sender, random), number, hash_of_number);
+        index.insert_unique(hash(hasher, sender, key), number, hash_of_number);
     }
 
     fn pop(&mut self) {
         let Some(entry) = self.entries.pop_front() else { return };
         let number = self.first;
         self.first = self.first.wrapping_add(1);
-        let hash = hash(&self.hasher, entry.sender, entry.random);
+        let hash = hash(&self.hasher, entry.sender, entry.key());
         if let Ok(found) = self.index.find_entry(hash, |&other| other == number) {
             found.remove();
         }
         self.senders.release(&self.hasher, entry.sender);
     }
 
-    fn entry_of(&self, sender: u32, random: u32) -> Option<&Entry> {
-        let number = self.index.find(hash(&self.hasher, sender, random), |&number| {
-            self.entry(number).is_some_and(|entry| entry.sender == sender && entry.random == random)
+    fn entry_of(&self, sender: u32, key: DedupKey) -> Option<&Entry> {
+        let number = self.index.find(hash(&self.hasher, sender, key), |&number| {
+            self.entry(number).is_some_and(|entry| entry.sender == sender && entry.key() == key)
         })?;
         self.entry(*number)
     }
@@ -175,7 +182,7 @@ impl Window {
 
 impl PartialEq for Window {
     fn eq(&self, other: &Self) -> bool {
-        let content = |remembered: Remembered<'_>| (remembered.sender.clone(), remembered.random, remembered.sent);
+        let content = |remembered: Remembered<'_>| (remembered.sender.clone(), remembered.key, remembered.sent);
         self.len() == other.len() && self.iter().map(content).eq(other.iter().map(content))
     }
 }
@@ -197,8 +204,8 @@ fn is_over(at: UnixMillis, now: UnixMillis) -> bool {
     now.0.saturating_sub(at.0) >= DEDUP_WINDOW_MS
 }
 
-fn hash(hasher: &RandomState, sender: u32, random: u32) -> u64 {
-    hasher.hash_one(u64::from(sender) << 32 | u64::from(random))
+fn hash(hasher: &RandomState, sender: u32, key: DedupKey) -> u64 {
+    hasher.hash_one((u64::from(sender) << 32 | u64::from(key.random), key.content.0))
 }
 
 /// Senders of remembered messages, each once, with the number of entries that name them.
@@ -260,13 +267,22 @@ impl Senders {
 mod tests {
     use super::*;
 
+    #[test]
+    fn an_entry_is_as_small_as_the_module_says() {
+        assert_eq!(size_of::<Entry>(), 48);
+    }
+
+    fn key(random: u32) -> DedupKey {
+        DedupKey { random, content: ContentHash(7) }
+    }
+
     fn filled(window: &mut Window, from_ms: u64, messages: u32) {
         let sender = UserId::new("ann").expect("a good id");
         for random in 0..messages {
             let at = UnixMillis(from_ms + u64::from(random));
             window.forget_until(at);
             let msg_id = MsgId { account: 1, secs: at.secs(), random };
-            window.restore(&sender, random, Sent { seq: MsgSeq(u64::from(random) + 1), at, msg_id }, 0);
+            window.restore(&sender, key(random), Sent { seq: MsgSeq(u64::from(random) + 1), at, msg_id }, 0);
         }
     }
 
@@ -288,10 +304,10 @@ mod tests {
         assert_eq!(window.len(), 100, "those of the last 100 ms are left");
         assert!(window.entries.capacity() < busy / 20, "{} of {busy}", window.entries.capacity());
         for random in 9_900..10_000 {
-            assert!(window.find(&sender, random, now).is_some(), "{random}");
+            assert!(window.find(&sender, key(random), now).is_some(), "{random}");
         }
-        assert!(window.find(&sender, 9_899, now).is_none());
+        assert!(window.find(&sender, key(9_899), now).is_none());
         filled(&mut window, now.0, 5_000);
-        assert!(window.find(&sender, 4_999, UnixMillis(now.0 + 4_999)).is_some());
+        assert!(window.find(&sender, key(4_999), UnixMillis(now.0 + 4_999)).is_some());
     }
 }

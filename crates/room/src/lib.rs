@@ -34,5 +34,5 @@ pub use event::Event;
 pub use ids::{
     AppId, IdError, Incarnation, MsgSeq, ROOM_ID_BYTES_MAX, RoomId, RoomKey, USER_ID_BYTES_MAX, UnixMillis, UserId,
 };
-pub use message::{ClientId, Draft, Message, MsgId, Origin, Platform, Priority};
+pub use message::{ClientId, ContentHash, DedupKey, Draft, Message, MsgId, Origin, Platform, Priority};
 pub use room::{Role, Room, fold};

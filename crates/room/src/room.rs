@@ -121,10 +121,9 @@ pub fn fold(room: &mut Room, event: &Event) {
             life.last_at = life.last_at.max(message.at);
             life.statistic.total_messages += 1;
             life.rate.count(message.at);
-            if message.draft.dedup {
-                life.window.remember(message);
-            } else {
-                life.window.forget_until(message.at);
+            match message.draft.dedup_key() {
+                Some(key) => life.window.remember(message, key),
+                None => life.window.forget_until(message.at),
             }
         }
     }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use roomhook_log::MemoryLog;
 use roomhook_room::{
-    AppId, Command, CreateRoom, Draft, Incarnation, MsgId, Origin, Platform, Priority, RoomId, RoomInfo, RoomKey,
-    UnixMillis, UserId,
+    AppId, Command, ContentHash, CreateRoom, Draft, Incarnation, MsgId, Origin, Platform, Priority, RoomId, RoomInfo,
+    RoomKey, UnixMillis, UserId,
 };
 use roomhook_shard::{Config, Router, start};
 
@@ -57,7 +57,7 @@ async fn send(router: Router, sender: u32, count: u32) -> Vec<u32> {
             operator: from.clone(),
             origin: Origin { platform: Platform::RestApi, client_ip: Ipv4Addr::LOCALHOST.into(), client: None },
             random,
-            dedup: true,
+            content: Some(ContentHash::of(&body, &random.to_le_bytes())),
             msg_id: MsgId { account: (1 << 57) + 1, secs: 1_700_000_000, random },
             priority: Priority::Normal,
             body: body.clone(),

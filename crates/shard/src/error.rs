@@ -15,7 +15,7 @@ pub enum ExecuteError {
     /// Nothing was written. Trying again is safe, and may help.
     #[error("not written: {0}")]
     Unavailable(String),
-    /// It may or may not have been written. Repeating a message with the same `Random` is safe.
+    /// It may or may not have been written. Repeating the same message with the same `Random` is safe.
     #[error("outcome unknown: {0}")]
     Unknown(String),
 }

@@ -249,8 +249,8 @@ impl Owner {
             // A caller that is gone needs no answer.
             match (slot, question) {
                 (Ok(slot), Question::View(reply)) => drop(reply.send(Ok(slot.view(Lsn(self.claim.next.0 - 1))))),
-                (Ok(slot), Question::Foresee { from, random, reply }) => {
-                    let foreseen = roomhook_room::foresee(&slot.room, &from, random, self.last_at);
+                (Ok(slot), Question::Foresee { from, key, reply }) => {
+                    let foreseen = roomhook_room::foresee(&slot.room, &from, key, self.last_at);
                     drop(reply.send(foreseen.map_err(ExecuteError::Rejected)));
                 }
                 (Err(error), question) => question.refuse(error),

@@ -2,7 +2,7 @@
 
 use roomhook_log::Lsn;
 use roomhook_room::{
-    Command, Foreseen, Incarnation, MsgSeq, Receipt, RoomInfo, RoomKey, Statistic, UnixMillis, UserId,
+    Command, DedupKey, Foreseen, Incarnation, MsgSeq, Receipt, RoomInfo, RoomKey, Statistic, UnixMillis, UserId,
 };
 use tokio::sync::oneshot;
 
@@ -27,7 +27,7 @@ pub(crate) enum Question {
     /// See [`roomhook_room::foresee`].
     Foresee {
         from: UserId,
-        random: Option<u32>,
+        key: Option<DedupKey>,
         reply: ForeseeReply,
     },
 }

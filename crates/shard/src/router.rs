@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use roomhook_room::{Command, Foreseen, Receipt, RoomKey, UserId};
+use roomhook_room::{Command, DedupKey, Foreseen, Receipt, RoomKey, UserId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -57,9 +57,9 @@ impl Router {
     ///
     /// # Errors
     /// The room's refusal, [`ExecuteError::Busy`] or [`ExecuteError::Unavailable`]. Cancel safe.
-    pub async fn foresee(&self, room: RoomKey, from: UserId, random: Option<u32>) -> Result<Foreseen, ExecuteError> {
+    pub async fn foresee(&self, room: RoomKey, from: UserId, key: Option<DedupKey>) -> Result<Foreseen, ExecuteError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Request::Ask { room, question: Question::Foresee { from, random, reply } })?;
+        self.send(Request::Ask { room, question: Question::Foresee { from, key, reply } })?;
         answer.await.unwrap_or_else(|_| Err(ExecuteError::Unavailable("the shard restarted".into())))
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
 };
 
@@ -74,7 +75,10 @@ pub(crate) fn answered(
             world.check("acked-in-log", is_ours, || format!("{room}: {} is not in the log", sent.seq));
         }
         Ok(Receipt::Repeated(sent)) => {
-            let same = |first: &Draft| first.from == draft.from && first.random == draft.random;
+            let said = ledger.said(number);
+            let same = |first: &Draft| {
+                first.from == draft.from && first.random == draft.random && ledger.said(attempt_of(first)) == said
+            };
             let first = ledger.message(room, sent).is_some_and(|first| same(&first.draft));
             world.check("once", first, || format!("{room}: {} is no repeat of {}", draft.random, sent.seq));
         }
@@ -90,9 +94,18 @@ pub(crate) fn answered(
     }
 }
 
-/// Which attempt to send a message this is: senders write it into its custom data.
+/// Which attempt to send a message this is: each comes from an address of its own ([`from_address`]). What the message says is
+/// the same in all of them, as of a caller who tries again.
 pub(crate) fn attempt_of(draft: &Draft) -> u32 {
-    std::str::from_utf8(&draft.custom_data).ok().and_then(|text| text.trim_matches('"').parse().ok()).unwrap_or(0)
+    match draft.origin.client_ip {
+        IpAddr::V4(ip) => ip.to_bits(),
+        IpAddr::V6(_) => 0,
+    }
+}
+
+/// The address that an attempt comes from.
+pub(crate) fn from_address(attempt: u32) -> IpAddr {
+    Ipv4Addr::from_bits(attempt).into()
 }
 
 fn kind(answer: &Result<Receipt, ExecuteError>) -> &'static str {

@@ -65,6 +65,7 @@ pub const MUST_HAPPEN: &[&str] = &[
     "answer: busy",
     "answer: unavailable",
     "answer: unknown",
+    "sender: says something else under the same Random",
     "sender: says many things at once",
     "apart: a quiet room beside a hot one",
     // The before-send gate.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::Ipv4Addr,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
@@ -68,6 +69,7 @@ impl Verdict {
 struct Attempt {
     from: UserId,
     body: Bytes,
+    /// Whether it may be a repeat.
     dedup: bool,
     /// What the gate goes by; `None` when that is not certain.
     settings: Option<Arc<Endpoint>>,
@@ -117,7 +119,7 @@ pub(crate) fn begins(world: &World, draft: &Draft, known: Option<Arc<Endpoint>>)
     let attempt = Attempt {
         from: draft.from.clone(),
         body: draft.body.clone(),
-        dedup: draft.dedup,
+        dedup: draft.content.is_some(),
         settings,
         begun_ms: world.time.now_ms(),
         asked: false,
@@ -146,7 +148,7 @@ impl Drop for Question {
 pub(crate) fn asked(world: &Arc<World>, request: &Request, verdict: Verdict) -> Option<Question> {
     let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or_default();
-    let number: u32 = text("CloudCustomData").parse().unwrap_or_default();
+    let number = attempt_in(&request.path);
     world.note(|| format!("the moderator gets {} about {number}", text("CallbackCommand")));
     if text("CallbackCommand") == NOT_SENT {
         not_sent(world, number);
@@ -154,7 +156,7 @@ pub(crate) fn asked(world: &Arc<World>, request: &Request, verdict: Verdict) -> 
     }
     let ledger = world.ledger.lock();
     let same = ledger.newest_endpoint(GATED_APP);
-    let repeats = repeated_since(&ledger, &body);
+    let repeats = repeated_since(&ledger, &body, number);
     drop(ledger);
     let mut gates = world.gates.lock();
     let Gates { attempts, turns, newest, asking, .. } = &mut *gates;
@@ -194,11 +196,17 @@ pub(crate) fn asked(world: &Arc<World>, request: &Request, verdict: Verdict) -> 
     Some(Question { world: Arc::clone(world), number, sent_ms: world.time.now_ms(), verdict })
 }
 
-fn repeated_since(ledger: &Ledger, body: &Value) -> Option<u64> {
+/// Which attempt a request is about: the query tells the address that the message came from.
+fn attempt_in(path: &str) -> u32 {
+    let address = path.split(['?', '&']).find_map(|part| part.strip_prefix("ClientIP="));
+    address.and_then(|address| address.parse::<Ipv4Addr>().ok()).map_or(0, Ipv4Addr::to_bits)
+}
+
+fn repeated_since(ledger: &Ledger, body: &Value, number: u32) -> Option<u64> {
     let room = RoomId::new(body["GroupId"].as_str()?).ok()?;
     let from = UserId::new(body["From_Account"].as_str()?).ok()?;
     let random = u32::try_from(body["Random"].as_u64()?).ok()?;
-    ledger.repeated_since(&RoomKey { app: GATED_APP, room }, &from, random)
+    ledger.repeated_since(&RoomKey { app: GATED_APP, room }, &from, random, number)
 }
 
 fn not_sent(world: &World, number: u32) {

@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use bytes::Bytes;
 use roomhook_hooks::{EndpointName, engine::DeliveryId};
 use roomhook_log::{LogId, LogRead as _, Lsn, MemoryLog, Record};
 use roomhook_room::{
@@ -42,8 +43,8 @@ pub(crate) struct RoomTruth {
     /// Messages, with the number of the room's life they belong to.
     pub(crate) sent: Vec<(u32, Message)>,
     pub(crate) life: u32,
-    /// The newest message of each key in this life, and when it became durable, in virtual time.
-    keys: BTreeMap<(UserId, u32), (Message, u64)>,
+    /// The newest message of each sender, `Random` and text in this life, and when it became durable, in virtual time.
+    keys: BTreeMap<(UserId, u32, Bytes), (Message, u64)>,
 }
 
 /// An endpoint between its creation and its deletion, with all that it ever was.
@@ -86,6 +87,8 @@ pub(crate) struct Ledger {
     pub(crate) endpoints: Vec<EndpointTruth>,
     /// Messages whose senders were told that nothing was written.
     refused: BTreeSet<u32>,
+    /// What each attempt said, as its sender said it: the gate may have put something else in its place.
+    said: BTreeMap<u32, Bytes>,
     stamp: u64,
     /// Lives of the server so far.
     lives: usize,
@@ -102,6 +105,7 @@ impl Ledger {
             rooms: BTreeMap::new(),
             endpoints: Vec::new(),
             refused: BTreeSet::new(),
+            said: BTreeMap::new(),
             stamp: 0,
             lives: 0,
             clock_steps,
@@ -171,8 +175,9 @@ impl Ledger {
                     world.check("acked-in-log", !self.refused.contains(&attempt_of(&message.draft)), || {
                         format!("{key}: {seq} is in the log although its sender was told that it is not")
                     });
-                    if message.draft.dedup {
-                        let dedup = (message.draft.from.clone(), message.draft.random);
+                    if message.draft.content.is_some() {
+                        let said = self.said.get(&attempt_of(&message.draft)).cloned().unwrap_or_default();
+                        let dedup = (message.draft.from.clone(), message.draft.random, said);
                         if let Some((first, _)) = truth.keys.insert(dedup, (message.clone(), world.time.now_ms())) {
                             let apart = message.at.0.saturating_sub(first.at.0);
                             world.check("once", apart >= DEDUP_WINDOW_MS, || {
@@ -228,6 +233,16 @@ impl Ledger {
         self.lives
     }
 
+    /// A sender is about to say this.
+    pub(crate) fn says(&mut self, attempt: u32, body: &Bytes) {
+        self.said.insert(attempt, body.clone());
+    }
+
+    /// What a sender said in this attempt.
+    pub(crate) fn said(&self, attempt: u32) -> Option<&Bytes> {
+        self.said.get(&attempt)
+    }
+
     /// A sender was told that this attempt was not written. False if it was.
     pub(crate) fn refused(&mut self, attempt: u32) -> bool {
         self.refused.insert(attempt);
@@ -276,10 +291,11 @@ impl Ledger {
         known.versions.last().map(|version| Arc::clone(&version.endpoint))
     }
 
-    /// When the message that this one repeats became durable, in virtual time.
-    pub(crate) fn repeated_since(&self, room: &RoomKey, from: &UserId, random: u32) -> Option<u64> {
+    /// When the message that this attempt repeats became durable, in virtual time.
+    pub(crate) fn repeated_since(&self, room: &RoomKey, from: &UserId, random: u32, attempt: u32) -> Option<u64> {
         let truth = self.rooms.get(room).filter(|truth| truth.room.exists() && !self.clock_steps)?;
-        truth.keys.get(&(from.clone(), random)).map(|(_, at_ms)| *at_ms)
+        let said = self.said(attempt)?.clone();
+        truth.keys.get(&(from.clone(), random, said)).map(|(_, at_ms)| *at_ms)
     }
 
     /// The message that a receipt speaks of.

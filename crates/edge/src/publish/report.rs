@@ -51,7 +51,7 @@ impl<'a> Attempted<'a> {
             operator: self.operator.clone(),
             origin: self.origin,
             random: self.random,
-            dedup: false,
+            content: None,
             msg_id: MsgId { account: 0, secs: 0, random: self.random },
             priority: Priority::Normal,
             body,

@@ -200,7 +200,7 @@ pub(crate) mod tests {
             from,
             origin: Origin { platform: Platform::Web, client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST), client: None },
             random: 7,
-            dedup: true,
+            content: None,
             msg_id: MsgId { account: 144_115_188_075_855_873, secs: 1_767_225_600, random: 7 },
             priority: Priority::Normal,
             body: roomhook_protocol::message::text_body(text),

@@ -257,7 +257,7 @@ pub(crate) fn draft(text: &str) -> Draft {
         operator: user("ana_k"),
         origin: Origin { platform: Platform::Web, client_ip: [203, 0, 113, 24].into(), client: None },
         random: 2_874_610_953,
-        dedup: true,
+        content: None,
         msg_id: MsgId { account: 144_115_289_000_012_345, secs: 1_767_225_663, random: 2_874_610_953 },
         priority: Priority::Normal,
         body: Bytes::from(format!(r#"[{{"MsgType":"TIMTextElem","MsgContent":{{"Text":"{text}"}}}}]"#)),

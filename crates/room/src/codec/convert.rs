@@ -9,7 +9,7 @@ use crate::{
     command::{RoomInfo, Statistic},
     event::Event,
     ids::{Incarnation, MsgSeq, UnixMillis, UserId},
-    message::{ClientId, Draft, Message, MsgId, Origin, Platform, Priority},
+    message::{ClientId, ContentHash, Draft, Message, MsgId, Origin, Platform, Priority},
 };
 
 impl From<&Event> for wire::Event {
@@ -62,7 +62,7 @@ impl TryFrom<wire::Event> for Event {
 impl From<&Message> for wire::MessageSent {
     fn from(message: &Message) -> Self {
         let Message { seq, at, room_type, draft } = message;
-        let Draft { from, operator, origin, random, dedup, msg_id, priority, body, custom_data, forbid_after_hook } =
+        let Draft { from, operator, origin, random, content, msg_id, priority, body, custom_data, forbid_after_hook } =
             draft;
         let (client_ip4, ip6) = match origin.client_ip {
             IpAddr::V4(ip) => (Some(ip.to_bits()), 0),
@@ -77,7 +77,6 @@ impl From<&Message> for wire::MessageSent {
             platform: platform_number(origin.platform),
             client_ip4,
             random: *random,
-            dedup: *dedup,
             msg_id_account: msg_id.account,
             msg_id_secs: msg_id.secs,
             msg_id_random: msg_id.random,
@@ -94,6 +93,7 @@ impl From<&Message> for wire::MessageSent {
             room_type: room_type.clone(),
             client_high: origin.client.map(|ClientId(bits)| (bits >> 64) as u64),
             client_low: origin.client.map_or(0, |ClientId(bits)| bits as u64),
+            content: content.map(|hash| hash.0),
         }
     }
 }
@@ -121,7 +121,7 @@ impl TryFrom<wire::MessageSent> for Message {
             operator,
             origin: Origin { platform: platform(sent.platform)?, client_ip, client },
             random: sent.random,
-            dedup: sent.dedup,
+            content: sent.content.map(ContentHash),
             msg_id: MsgId { account: sent.msg_id_account, secs: sent.msg_id_secs, random: sent.msg_id_random },
             priority: match sent.priority {
                 0 => Priority::Low,

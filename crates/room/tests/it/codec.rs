@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use roomhook_room::{
-    AppId, ClientId, CodecError, Draft, Endpoint, EndpointId, Event, GateFailure, Incarnation, Message, MsgId, MsgSeq,
-    Order, Origin, PastSwitches, Platform, Positions, Priority, RetryProfile, Room, RoomInfo, Start, Statistic, Token,
-    UnixMillis, UserId, decode_directory_record, decode_record, encode_record, encode_record_into,
+    AppId, ClientId, CodecError, ContentHash, Draft, Endpoint, EndpointId, Event, GateFailure, Incarnation, Message,
+    MsgId, MsgSeq, Order, Origin, PastSwitches, Platform, Positions, Priority, RetryProfile, Room, RoomInfo, Start,
+    Statistic, Token, UnixMillis, UserId, decode_directory_record, decode_record, encode_record, encode_record_into,
 };
 
 use crate::world::{draft, info, user};
@@ -62,12 +62,23 @@ fn message() -> impl Strategy<Value = Message> {
     let msg_id = any::<(u64, u64, u32)>().prop_map(|(account, secs, random)| MsgId { account, secs, random });
     let room_type = prop_oneof![Just(String::new()), "[A-Za-z]{1,12}"];
     let ids = (user_id(), user_id(), any::<bool>(), room_type);
-    (ids, origin, any::<(u64, u64, u32, bool, bool)>(), msg_id, priority, bytes(), bytes()).prop_map(
+    (ids, origin, any::<(u64, u64, u32, Option<u64>, bool)>(), msg_id, priority, bytes(), bytes()).prop_map(
         |((from, operator, same, room_type), origin, numbers, msg_id, priority, body, custom_data)| {
-            let (seq, at, random, dedup, forbid_after_hook) = numbers;
+            let (seq, at, random, content, forbid_after_hook) = numbers;
+            let content = content.map(ContentHash);
             let operator = if same { from.clone() } else { operator };
-            let draft =
-                Draft { from, operator, origin, random, dedup, msg_id, priority, body, custom_data, forbid_after_hook };
+            let draft = Draft {
+                from,
+                operator,
+                origin,
+                random,
+                content,
+                msg_id,
+                priority,
+                body,
+                custom_data,
+                forbid_after_hook,
+            };
             Message { seq: MsgSeq(seq), at: UnixMillis(at), room_type, draft }
         },
     )
@@ -176,7 +187,8 @@ fn records_of_version_1_stay_readable() {
         incarnation: Incarnation::from_random(42),
         info: info("ann"),
     };
-    let draft = draft("bob", 7, "[]");
+    // It did not tell contents yet.
+    let draft = Draft { content: None, ..draft("bob", 7, "[]") };
     let message = Message { seq: MsgSeq(1), at: UnixMillis(1_700_000_000_123), room_type: String::new(), draft };
     let hex = include_str!("../fixtures/record_v1.hex");
     let digits = hex.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use roomhook_room::{
-    Command, DEDUP_ENTRIES_MAX, DEDUP_WINDOW_MS, Event, Priority, Receipt, Room, UnixMillis, fold, invariants,
+    Command, DEDUP_ENTRIES_MAX, DEDUP_WINDOW_MS, Draft, Event, Priority, Receipt, Room, UnixMillis, fold, invariants,
 };
 
 use crate::world::{World, create, draft, user};
@@ -13,7 +13,7 @@ use crate::world::{World, create, draft, user};
 enum Step {
     Create { owner: u8 },
     Destroy,
-    Send { from: u8, random: u32, dedup: bool, priority: Priority },
+    Send { from: u8, random: u32, text: u8, dedup: bool, priority: Priority },
     Wait { ms: i64 },
 }
 
@@ -22,8 +22,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (0..2_u8).prop_map(|owner| Step::Create { owner }),
         1 => Just(Step::Destroy),
-        20 => (0..4_u8, 0..12_u32, prop::bool::weighted(0.8), priority)
-            .prop_map(|(from, random, dedup, priority)| Step::Send { from, random, dedup, priority }),
+        20 => (0..4_u8, 0..8_u32, 0..3_u8, prop::bool::weighted(0.8), priority)
+            .prop_map(|(from, random, text, dedup, priority)| Step::Send { from, random, text, dedup, priority }),
         6 => (-5_000..200_000_i64).prop_map(|ms| Step::Wait { ms }),
     ]
 }
@@ -33,9 +33,9 @@ fn play(world: &mut World, steps: &[Step]) {
         let command = match step {
             Step::Create { owner } => create(&format!("owner{owner}"), number as u64),
             Step::Destroy => Command::Destroy { operator: user("administrator") },
-            Step::Send { from, random, dedup, priority } => {
-                let mut draft = draft(&format!("user{from}"), *random, "[]");
-                (draft.dedup, draft.priority) = (*dedup, *priority);
+            Step::Send { from, random, text, dedup, priority } => {
+                let mut draft = said(*from, *random, *text);
+                (draft.content, draft.priority) = (draft.content.filter(|_| *dedup), *priority);
                 (draft.msg_id.secs, draft.msg_id.account) = (world.now.secs() + 2, 1 << 57 | u64::from(*from));
                 draft.msg_id.random ^= u32::from(*from);
                 Command::Send(draft)
@@ -48,6 +48,10 @@ fn play(world: &mut World, steps: &[Step]) {
         // A refusal is an answer like any other here.
         let _ = world.run(command);
     }
+}
+
+fn said(from: u8, random: u32, text: u8) -> Draft {
+    draft(&format!("user{from}"), random, &format!("[{text}]"))
 }
 
 proptest! {
@@ -87,7 +91,7 @@ proptest! {
         prop_assert_eq!(room, Room::absent());
     }
 
-    /// Against a plain model: a map from (sender, random) to the first receipt.
+    /// Against a plain model: a map from (sender, random, text) to the first receipt.
     #[test]
     fn a_repeat_inside_the_window_gets_the_first_receipt(steps in prop::collection::vec(step(), 0..200)) {
         let mut world = World::new();
@@ -95,9 +99,9 @@ proptest! {
         let mut last_at = UnixMillis(0);
         for step in &steps {
             match step {
-                Step::Send { from, random, dedup: true, .. } => {
-                    let key = (*from, *random);
-                    let Ok(outcome) = world.run(Command::Send(draft(&format!("user{from}"), *random, "[]"))) else {
+                Step::Send { from, random, text, dedup: true, .. } => {
+                    let key = (*from, *random, *text);
+                    let Ok(outcome) = world.run(Command::Send(said(*from, *random, *text))) else {
                         continue;
                     };
                     let now = world.now.max(last_at);
@@ -147,7 +151,7 @@ fn the_window_is_bounded_and_forgets_the_oldest() {
     assert!(matches!(answer(0, &mut world), Receipt::Sent(_)));
     let snapshot = world.room.to_snapshot();
     assert_eq!(Room::from_snapshot(&snapshot).unwrap(), world.room);
-    assert!(snapshot.len() < 16 * DEDUP_ENTRIES_MAX, "a full window is packed: {} bytes", snapshot.len());
+    assert!(snapshot.len() < 24 * DEDUP_ENTRIES_MAX, "a full window is packed: {} bytes", snapshot.len());
 }
 
 #[test]

@@ -75,10 +75,10 @@ impl Story {
     fn draft(&mut self, from: &str, what: &[&str]) -> Command {
         self.drawn += 1;
         let mut draft = draft(from, self.drawn, what[0]);
-        draft.dedup = false;
+        let content = draft.content.take();
         for word in &what[1..] {
             match word.strip_prefix('#') {
-                Some(random) => (draft.random, draft.dedup) = (random.parse().unwrap(), true),
+                Some(random) => (draft.random, draft.content) = (random.parse().unwrap(), content),
                 None => draft.priority = if *word == "low" { Priority::Low } else { Priority::High },
             }
         }
@@ -121,13 +121,29 @@ fn a_repeated_random_is_the_same_message() {
          bob says hi #7
          cat says hi #7
          restart
-         bob says again #7
+         bob says hi #7
          wait 299s
-         bob says again #7
+         bob says hi #7
          wait 1s
-         bob says again #7
+         bob says hi #7
          bob says untracked
-         bob says again #7",
+         bob says hi #7",
+    ));
+}
+
+/// There are callers that draw one `Random` for all they ever send, and such that draw from 65,535.
+#[test]
+fn another_text_under_the_same_random_is_another_message() {
+    insta::assert_snapshot!(story(
+        "create ann
+         bob says hi #7
+         bob says there #7
+         bob says hi #7
+         bob says there #7
+         restart
+         bob says there #7
+         bob says hi #8
+         bob says everybody #7",
     ));
 }
 

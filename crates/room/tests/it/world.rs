@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 
 use bytes::Bytes;
 use roomhook_room::{
-    Command, CreateRoom, Draft, Event, Facts, Incarnation, MsgId, Origin, Outcome, Platform, Priority, Reject, Room,
-    RoomInfo, UnixMillis, UserId, decide, fold,
+    Command, ContentHash, CreateRoom, Draft, Event, Facts, Incarnation, MsgId, Origin, Outcome, Platform, Priority,
+    Reject, Room, RoomInfo, UnixMillis, UserId, decide, fold,
 };
 
 pub(crate) fn user(name: &str) -> UserId {
@@ -41,7 +41,7 @@ pub(crate) fn draft(from: &str, random: u32, body: &str) -> Draft {
         operator: user("administrator"),
         origin: Origin { platform: Platform::RestApi, client_ip: Ipv4Addr::new(203, 0, 113, 7).into(), client: None },
         random,
-        dedup: true,
+        content: Some(ContentHash::of(body.as_bytes(), b"\"\"")),
         msg_id: MsgId { account: (1 << 57) + 1, secs: 1_700_000_000, random },
         priority: Priority::Normal,
         body: Bytes::copy_from_slice(body.as_bytes()),

@@ -222,7 +222,8 @@ async fn what_a_message_would_meet_can_be_asked_without_sending_it() {
     let world = World::new().await;
     let lobby = world.create("lobby").await;
     let foresee = async |random: Option<u32>| {
-        let foreseen = world.router.foresee(lobby.clone(), user("bob"), random).await?;
+        let key = random.and_then(|random| draft("bob", random).dedup_key());
+        let foreseen = world.router.foresee(lobby.clone(), user("bob"), key).await?;
         assert_eq!(foreseen.room_type, "Live");
         Ok::<_, ExecuteError>(foreseen.repeats)
     };

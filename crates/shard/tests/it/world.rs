@@ -12,8 +12,8 @@ use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use roomhook_log::{Log, LogId, LogRead as _, Lsn, MemoryLog, Record};
 use roomhook_room::{
-    AppId, Command, CreateRoom, Draft, Event, Incarnation, MsgId, Origin, Platform, Priority, Receipt, RoomId,
-    RoomInfo, RoomKey, Sent, UnixMillis, UserId, decode_record,
+    AppId, Command, ContentHash, CreateRoom, Draft, Event, Incarnation, MsgId, Origin, Platform, Priority, Receipt,
+    RoomId, RoomInfo, RoomKey, Sent, UnixMillis, UserId, decode_record,
 };
 use roomhook_shard::{Config, Directory, ExecuteError, RoomView, Router, Shards, start};
 
@@ -177,16 +177,18 @@ pub(crate) fn create(owner: &str) -> Command {
 }
 
 pub(crate) fn draft(from: &str, random: u32) -> Draft {
+    let body = Bytes::from(format!("[\"{random}\"]"));
+    let custom_data = Bytes::from_static(b"\"\"");
     Draft {
         from: user(from),
         operator: user(from),
         origin: Origin { platform: Platform::Web, client_ip: Ipv4Addr::LOCALHOST.into(), client: None },
         random,
-        dedup: true,
+        content: Some(ContentHash::of(&body, &custom_data)),
         msg_id: MsgId { account: (1 << 57) + 1, secs: 1_700_000_000, random },
         priority: Priority::Normal,
-        body: Bytes::from(format!("[\"{random}\"]")),
-        custom_data: Bytes::from_static(b"\"\""),
+        body,
+        custom_data,
         forbid_after_hook: false,
     }
 }

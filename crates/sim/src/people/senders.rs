@@ -1,18 +1,21 @@
 //! Senders: most go straight to the owner of their room, those of the moderated app through the door with the gate.
 
-use std::{net::Ipv4Addr, sync::Arc};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use roomhook_edge::{
     apps::App,
     publish::{Outgoing, PublishError, Published, Says},
 };
-use roomhook_room::{Command, Draft, EndpointId, MsgId, Origin, Platform, Priority, Receipt, Reject, RoomKey};
+use roomhook_room::{
+    Command, ContentHash, Draft, EndpointId, MsgId, Origin, Platform, Priority, Receipt, Reject, RoomKey,
+};
 use roomhook_shard::ExecuteError;
 use tokio::task::JoinSet;
 
 use super::{Doors, People, user};
 use crate::{
-    auditor::{self, CALM_APP, attempt_of},
+    auditor::{self, CALM_APP, attempt_of, from_address},
     dice::Dice,
     endpoints::{HOT, POISON},
     gates::{self, GATED_APP},
@@ -26,24 +29,32 @@ const REPEATABLE: usize = 20;
 const FLOOD: usize = 6;
 /// Messages that the hot room is sent at a time.
 const HEAT: usize = 3;
+const NO_CUSTOM_DATA: &str = r#""""#;
 
 impl People {
     pub(super) fn send(&mut self, doors: &Doors, tasks: &mut JoinSet<()>) {
-        let (world, dice) = (Arc::clone(&self.world), &self.world.act_dice);
+        let world = Arc::clone(&self.world);
+        let dice = &world.act_dice;
         self.messages += 1;
         let number = self.messages;
         let repeated = dice.chance(world.scenario.repeats).then(|| {
             let newest = self.sent.len().min(REPEATABLE);
             (newest > 0)
                 .then(|| self.sent[self.sent.len() - newest + dice.index(newest)].clone())
-                .filter(|(_, draft)| draft.dedup)
+                .filter(|(_, draft)| draft.content.is_some())
         });
         let (room, mut draft) = match repeated.flatten() {
+            // Some callers have one `Random` for all that they say.
+            Some((room, said)) if dice.chance(250) => {
+                world.count("sender: says something else under the same Random");
+                let (body, content) = text("hello", number);
+                (room, Draft { body, content: Some(content), ..said })
+            }
             Some(again) => again,
             None => (self.choose_room(), draft(dice, number, world.scenario.poison)),
         };
         // What tells this attempt from others of the same message.
-        draft.custom_data = format!("\"{number}\"").into();
+        draft.origin.client_ip = from_address(number);
         draft.msg_id = MsgId { account: 7, secs: world.time.unix().secs(), random: number };
         self.hand_over(doors, room, draft, tasks);
     }
@@ -80,11 +91,12 @@ impl People {
         let secs = self.world.time.unix().secs();
         let draft = draft(&self.world.act_dice, self.messages, 0);
         let msg_id = MsgId { account: 7, secs, random: self.messages };
-        Draft { custom_data: format!("\"{}\"", self.messages).into(), msg_id, ..draft }
+        Draft { msg_id, ..draft }
     }
 
     fn hand_over(&mut self, doors: &Doors, room: RoomKey, draft: Draft, tasks: &mut JoinSet<()>) {
         let world = Arc::clone(&self.world);
+        world.ledger.lock().says(attempt_of(&draft), &draft.body);
         self.sent.push((room.clone(), draft.clone()));
         if room.app == GATED_APP {
             tasks.spawn(publish(world, doors.clone(), room, draft));
@@ -129,9 +141,9 @@ async fn publish(world: Arc<World>, doors: Doors, room: RoomKey, draft: Draft) {
         from: draft.from.clone(),
         operator: draft.operator.clone(),
         origin: draft.origin,
-        random: draft.dedup.then_some(draft.random),
+        random: draft.content.map(|_| draft.random),
         priority: draft.priority,
-        says: Says::Body { raw: &raw, custom_data: &number.to_string() },
+        says: Says::Body { raw: &raw, custom_data: "" },
         forbid_before_hook: false,
         forbid_after_hook: draft.forbid_after_hook,
     };
@@ -151,20 +163,27 @@ async fn publish(world: Arc<World>, doors: Doors, room: RoomKey, draft: Draft) {
     auditor::answered(&world, &room, &draft, asked, gates::answer_within_ms(&world), &answer);
 }
 
+/// A `MsgBody`, and the number that tells it from others.
+fn text(word: &str, number: u32) -> (Bytes, ContentHash) {
+    let body = format!(r#"[{{"MsgType":"TIMTextElem","MsgContent":{{"Text":"{word} {number}"}}}}]"#);
+    let content = ContentHash::of(body.as_bytes(), NO_CUSTOM_DATA.as_bytes());
+    (body.into(), content)
+}
+
 fn draft(dice: &Dice, number: u32, poison: u64) -> Draft {
     let from = user(dice.pick(&NAMES));
     let word = if dice.chance(poison) { POISON } else { "hello" };
-    let body = format!(r#"[{{"MsgType":"TIMTextElem","MsgContent":{{"Text":"{word} {number}"}}}}]"#);
+    let (body, content) = text(word, number);
     Draft {
         operator: from.clone(),
         from,
-        origin: Origin { platform: Platform::Web, client_ip: Ipv4Addr::LOCALHOST.into(), client: None },
+        origin: Origin { platform: Platform::Web, client_ip: from_address(number), client: None },
         random: number,
-        dedup: dice.chance(900),
+        content: dice.chance(900).then_some(content),
         msg_id: MsgId { account: 0, secs: 0, random: 0 },
         priority: dice.pick(&[Priority::Low, Priority::Normal, Priority::High]),
-        body: body.into(),
-        custom_data: r#""""#.into(),
+        body,
+        custom_data: NO_CUSTOM_DATA.into(),
         forbid_after_hook: dice.chance(50),
     }
 }

@@ -111,11 +111,22 @@ async fn room_send_answers_the_receipt_and_the_same_random_is_sent_once() {
     ann.join("lobby").await;
     let message = json!({ "RoomId": "lobby", "Text": "once", "Random": 5 });
     let first = ann.rpc("room.send", message.clone()).await.unwrap();
-    let again = ann.rpc("room.send", message).await.unwrap();
+    let again = ann.rpc("room.send", message.clone()).await.unwrap();
     assert_eq!(first, again);
     assert_eq!(first["MsgSeq"], 1);
     assert_eq!(first["MsgId"], world.messages("lobby").await[0].draft.msg_id.to_string());
     assert_eq!(world.messages("lobby").await.len(), 1);
+    let another = ann.rpc("room.send", json!({ "RoomId": "lobby", "Text": "another", "Random": 5 })).await.unwrap();
+    assert_eq!(another["MsgSeq"], 2, "another text under the same Random");
+    assert_eq!(ann.rpc("room.send", message).await.unwrap(), first);
+    let nulls = json!({ "RoomId": "lobby", "Text": "drawn", "Random": null, "MsgPriority": null, "CloudCustomData": null, "MsgBody": null });
+    for seq in [3, 4] {
+        assert_eq!(
+            ann.rpc("room.send", nulls.clone()).await.unwrap()["MsgSeq"],
+            seq,
+            "without Random nothing is a repeat"
+        );
+    }
     assert_eq!(ann.rpc("room.sing", json!({})).await.unwrap_err().code, 104);
     world.stop().await;
 }

@@ -78,7 +78,7 @@ async fn a_group_message_keeps_what_its_sender_chose() {
     assert_eq!((&answer["MsgSeq"], &answer["MsgDropReason"]), (&json!(1), &json!("")));
     let messages = world.messages("lobby").await;
     let draft = &messages[0].draft;
-    assert_eq!((draft.random, draft.dedup, draft.msg_id.random), (u32::MAX, true, u32::MAX));
+    assert_eq!((draft.random, draft.content.is_some(), draft.msg_id.random), (u32::MAX, true, u32::MAX));
     assert_eq!(draft.priority, Priority::High);
     assert!(draft.forbid_after_hook);
     let body: serde_json::Value = serde_json::from_slice(&draft.body).unwrap();
@@ -91,7 +91,7 @@ async fn the_same_random_is_the_same_message() {
     let world = World::with_lobby().await;
     let first = world.ok(GROUP, &group_msg("ann", 7, "hi")).await;
     world.now_is(UnixMillis(NEW_YEAR.0 + 60_000));
-    assert_eq!(world.ok(GROUP, &group_msg("ann", 7, "hi again")).await, first);
+    assert_eq!(world.ok(GROUP, &group_msg("ann", 7, "hi")).await, first);
     assert_eq!(world.ok(GROUP, &group_msg("bob", 7, "hi")).await["MsgSeq"], 2);
     assert_eq!(world.ok(GROUP, &group_msg("ann", 8, "hi")).await["MsgSeq"], 3);
     // The Live APIs have no such key: the same words twice are two messages.
@@ -99,6 +99,77 @@ async fn the_same_random_is_the_same_message() {
     assert_eq!(world.ok(TEXT, &said).await["Response"]["MsgSeq"], 4);
     assert_eq!(world.ok(TEXT, &said).await["Response"]["MsgSeq"], 5);
     assert_eq!(world.messages("lobby").await.len(), 5);
+    world.stop().await;
+}
+
+/// There are clients with one `Random` for all that a process sends, and such that draw from 65,535: what they say is not lost.
+#[tokio::test]
+async fn another_text_under_the_same_random_is_another_message() {
+    let world = World::with_lobby().await;
+    assert_eq!(world.ok(GROUP, &group_msg("ann", 7, "中")).await["MsgSeq"], 1);
+    assert_eq!(world.ok(GROUP, &group_msg("ann", 7, "hi again")).await["MsgSeq"], 2);
+    // Trying again is no new message, in whatever spelling the text comes this time.
+    for again in [group_msg("ann", 7, "中"), group_msg("ann", 7, "中").replace('中', "\\u4E2D").replace(',', " , ")]
+    {
+        assert_eq!(world.ok(GROUP, &again).await["MsgSeq"], 1, "{again}");
+    }
+    assert_eq!(world.ok(GROUP, &group_msg("ann", 7, "hi again")).await["MsgSeq"], 2);
+    let with_data = group_msg("ann", 7, "中").replacen('{', r#"{"CloudCustomData":"c","#, 1);
+    assert_eq!(world.ok(GROUP, &with_data).await["MsgSeq"], 3, "custom data is content too");
+    assert_eq!(world.ok(GROUP, &with_data).await["MsgSeq"], 3);
+    let texts: Vec<Bytes> = world.messages("lobby").await.into_iter().map(|message| message.draft.body).collect();
+    assert!(texts[1].windows(8).any(|part| part == b"hi again"), "{texts:?}");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_without_random_gets_one_and_repeats_nothing() {
+    let world = World::with_lobby().await;
+    let body = json!([{"MsgType": "TIMTextElem", "MsgContent": {"Text": "hi"}}]);
+    let without = json!({"GroupId": "lobby", "From_Account": "ann", "MsgBody": body}).to_string();
+    let nulls = json!({
+        "GroupId": "lobby", "From_Account": null, "Random": null, "MsgPriority": null, "MsgBody": body, "CloudCustomData": null,
+        "ForbidCallbackControl": null, "SendMsgControl": null, "To_Account": null, "OnlineOnlyFlag": null,
+        "MsgOnlineOnlyFlag": 1,
+    });
+    let nulls = nulls.to_string();
+    for (seq, said) in (1..).zip([&without, &without, &nulls, &nulls]) {
+        assert_eq!(world.ok(GROUP, said).await["MsgSeq"], seq, "{said}");
+    }
+    let messages = world.messages("lobby").await;
+    assert!(messages.iter().all(|message| message.draft.msg_id.random == message.draft.random));
+    let drawn: std::collections::BTreeSet<u32> = messages.iter().map(|message| message.draft.random).collect();
+    assert_eq!(drawn.len(), 4, "{drawn:?}");
+    world.stop().await;
+}
+
+/// What PHP and Python write unless told otherwise takes six bytes on the wire for a character of three.
+#[tokio::test]
+async fn a_text_is_as_long_as_it_is_however_its_writer_escapes_it() {
+    let world = World::with_lobby().await;
+    let escaped = |text: &str| {
+        text.chars()
+            .map(|c| if c.is_ascii() { c.to_string() } else { format!("\\u{:04x}", u32::from(c)) })
+            .collect::<String>()
+    };
+    let long = group_msg("ann", 1, &"中".repeat(4_000));
+    assert_eq!(world.ok(GROUP, &escaped(&long)).await["MsgSeq"], 1);
+    assert_eq!(world.ok(GROUP, &long).await["MsgSeq"], 1, "the same content");
+    let too_long = group_msg("ann", 2, &"中".repeat(4_100));
+    for spelling in [escaped(&too_long), too_long] {
+        assert_eq!(world.code(GROUP, &spelling).await, 80_002);
+    }
+    let text = json!({"RoomId": "lobby", "Sender_Account": "ann", "TextContent": "中".repeat(4_000)}).to_string();
+    assert_eq!(world.ok(TEXT, &escaped(&text)).await["Response"]["MsgSeq"], 2);
+    for message in world.messages("lobby").await {
+        let body = String::from_utf8(message.draft.body.to_vec()).unwrap();
+        assert_eq!(
+            (body.matches('中').count(), body.contains('\\')),
+            (4_000, false),
+            "{} is stored as it is",
+            message.seq
+        );
+    }
     world.stop().await;
 }
 
@@ -263,7 +334,9 @@ async fn the_gate_decides_before_the_room_does() {
     assert_eq!(world.code(GROUP, &elsewhere).await, 10_010);
     assert_eq!(world.ok(GROUP, &group_msg("ann", 2, "curse")).await["MsgSeq"], 2, "a repeat");
 
-    assert_eq!(*moderator.asked.lock().unwrap(), [1, 2, 3, 4], "not of repeats, unknown senders, missing rooms");
+    assert_eq!(world.ok(GROUP, &group_msg("ann", 2, "another curse")).await["MsgSeq"], 4, "another text is none");
+
+    assert_eq!(*moderator.asked.lock().unwrap(), [1, 2, 3, 4, 2], "not of repeats, unknown senders, missing rooms");
     assert_eq!(moderator.codes(), [(4, 10_107), (6, 10_019), (7, 10_010)]);
     let messages = world.messages("lobby").await;
     let bodies: Vec<&str> = messages.iter().map(|m| std::str::from_utf8(&m.draft.body).unwrap()).collect();
