@@ -80,7 +80,7 @@ impl WebhookControl for Control {
     }
 
     fn check(&self, endpoint: &Endpoint) -> Result<(), ApiError> {
-        self.hooks.check(endpoint).map_err(|Unusable { setting, reason }| ApiError::field(setting, reason))
+        self.hooks.check(endpoint).map_err(|Unusable { setting, reason }| ApiError::unusable(setting, reason))
     }
 
     async fn start_replay(&self, endpoint: &EndpointRef, replay: api::Replay) -> Result<api::ReplayState, ApiError> {
@@ -176,7 +176,7 @@ fn refused(error: HandleError) -> ApiError {
         HandleError::Forbidden => Code::NotOwed,
         HandleError::NoDelivery => Code::DeliveryMissing,
         HandleError::NoEvent => Code::EventMissing,
-        HandleError::Url(_) | HandleError::Cursor => Code::BadRequest,
+        HandleError::Url(_) | HandleError::Cursor => Code::Unusable,
         HandleError::CursorExpired { .. } => Code::CursorExpired,
         HandleError::TooMuch { .. } | HandleError::TooManyReplays { .. } | HandleError::TooFar { .. } => Code::TooMuch,
         HandleError::Log(_) | HandleError::NotNow | HandleError::Unwritten(_) => Code::Unavailable,

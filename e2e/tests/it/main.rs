@@ -8,6 +8,7 @@ mod changes;
 mod crash;
 mod disk_fails;
 mod disk_full;
+mod documented;
 mod mirror;
 mod outage;
 mod owed;

@@ -198,10 +198,11 @@ fn endpoints_are_made_changed_and_shown_without_their_secrets() {
         json!({ "url": "http://x.example/", "commands": ["Group.Nothing"] }),
         json!({ "url": "http://x.example/", "signing_secrets": ["whsec_x"] }),
         json!({ "url": "http://x.example/", "start": { "at": "time" } }),
-        json!({ "url": "http://x.example/", "token": { "enabled": true } }),
     ] {
         assert_eq!(bad(request.clone()), (400, "bad_request".to_owned()), "{request}");
     }
+    let no_token = json!({ "url": "http://x.example/", "token": { "enabled": true } });
+    assert_eq!(bad(no_token), (422, "unusable".to_owned()));
     assert_eq!(operator.code("GET", &of("third", ""), None), (404, "endpoint_missing".to_owned()));
     assert_eq!(operator.code("GET", "/apps/7/endpoints", None), (404, "app_missing".to_owned()));
     assert_eq!(operator.code("GET", "/nothing", None), (404, "path_missing".to_owned()));

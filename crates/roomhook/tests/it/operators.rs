@@ -61,16 +61,22 @@ fn whatever_is_wrong_is_told_in_one_shape_and_by_its_name() {
         ("GET", &of("default", "/parked?limit=x"), is(400, "bad_request", "-")),
         ("GET", &of("default", "/parked?colour=1"), is(400, "bad_request", "-")),
         ("GET", &of("default", "/parked?after=x"), is(400, "bad_request", "delivery")),
-        ("GET", &of("default", "/events?after=x"), is(400, "bad_request", "-")),
+        ("GET", &of("default", "/events?after=x"), is(422, "unusable", "-")),
     ] {
         assert_eq!(told(method, path, None), expected, "{method} {path}");
     }
     until("the endpoint's start", || operator.state("default").is_object().then_some(()));
     let replays = of("default", "/replays");
     for (body, field) in [
-        (json!({ "messages": { "room": "lobby", "from": 0, "to": 1 } }), "messages"),
-        (json!({ "messages": { "room": "lobby", "from": "1", "to": 1 } }), "messages.from"),
+        (json!({ "messages": { "room": "lobby", "from": 2, "to": 1 } }), "messages"),
         (json!({ "time": { "from_ms": 2, "to_ms": 1 } }), "time"),
+        (json!({ "parked": true, "to": "http://256.1.1.1/" }), "to"),
+    ] {
+        assert_eq!(told("POST", &replays, Some(&body)), is(422, "unusable", field), "{body}");
+    }
+    for (body, field) in [
+        (json!({ "messages": { "room": "lobby", "from": 0, "to": 1 } }), "messages.from"),
+        (json!({ "messages": { "room": "lobby", "from": "1", "to": 1 } }), "messages.from"),
         (json!({ "delivery": "x" }), "delivery"),
         (json!({ "parked": true, "per_s": 0 }), "per_s"),
         (json!({ "parked": true, "to": "ftp://x/" }), "to"),
@@ -110,7 +116,6 @@ fn an_endpoint_that_could_not_be_used_is_refused_when_it_is_set() {
         (json!({ "url": "http://[::1/" }), "url"),
         (json!({ "url": "http://x y/" }), "url"),
         (json!({ "url": "http://256.1.1.1/" }), "url"),
-        (json!({ "url": 7 }), "url"),
         (json!({ "extra_roots_pem": "not a certificate" }), "extra_roots_pem"),
         (
             json!({ "extra_roots_pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" }),
@@ -121,12 +126,19 @@ fn an_endpoint_that_could_not_be_used_is_refused_when_it_is_set() {
         (certificate("hush", &key), "client_certificate.certificate_pem"),
         (certificate(&cert, "hush"), "client_certificate.key_pem"),
         (certificate(&cert, &other_key), "client_certificate.certificate_pem"),
+        (json!({ "token": { "enabled": true } }), "token.value"),
+    ] {
+        assert_eq!(put(request.clone()), (422, field.to_owned()), "{request}");
+    }
+    for (request, field) in [
+        (json!({ "url": 7 }), "url"),
+        (json!({ "url": "ftp://x.example/" }), "url"),
+        (json!({ "room_prefix": "räume" }), "room_prefix"),
         (json!({ "client_certificate": { "certificate_pem": "" } }), "client_certificate.key_pem"),
         (json!({ "signing_secrets": ["whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz", "hush"] }), "signing_secrets[1]"),
         (json!({ "signing_secrets": vec!["whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"; 2] }), "signing_secrets[1]"),
         (json!({ "signing_secrets": "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz" }), "signing_secrets"),
         (json!({ "token": { "value": "h".repeat(129) } }), "token.value"),
-        (json!({ "token": { "enabled": true } }), "token.value"),
         (json!({ "order": "random" }), "order"),
         (json!({ "retry": "never" }), "retry"),
         (json!({ "gate_failure": "maybe" }), "gate_failure"),
@@ -144,7 +156,9 @@ fn an_endpoint_that_could_not_be_used_is_refused_when_it_is_set() {
     ] {
         assert_eq!(put(request.clone()), (400, field.to_owned()), "{request}");
     }
-    assert_eq!(operator.code("PUT", &of("so%20so", ""), Some(&json!({ "url": "http://x/" }))).0, 400);
+    for id in ["so%20so", ".hidden"] {
+        assert_eq!(operator.code("PUT", &of(id, ""), Some(&json!({ "url": "http://x/" }))).0, 400, "{id}");
+    }
     assert_eq!(operator.must("GET", "/endpoints", None)["endpoints"], json!([]), "nothing of that was set");
 
     let mut good = certificate(&cert, &key);

@@ -1,6 +1,9 @@
 //! The JSON that tells of running webhooks: states, attempts, replays, trails, pulled events.
 
-use super::schema::{object, words};
+use super::{
+    schema::{matches, object, range, words},
+    settings::ROOM,
+};
 
 words! {
     /// How an endpoint is doing.
@@ -106,8 +109,8 @@ object! { answer
 object! { both
     /// A room's messages, by `MsgSeq`, both ends included.
     pub struct RoomRange {
-        pub room: String,
-        pub from: u64,
+        pub room: String where matches(ROOM),
+        pub from: u64 where range(1, u64::MAX),
         pub to: u64,
     }
 }

@@ -17,6 +17,10 @@ pub struct EndpointRef {
     pub id: EndpointId,
 }
 
+/// A [`DeliveryRef`], as the document has it: a shard below 65,536, a position, an index.
+pub(super) const DELIVERY: &str =
+    "(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])-[0-9]{1,19}-[0-9]{1,9}";
+
 /// Names a delivery of an endpoint by its event: `<shard>-<position>-<index>`. The same event has the same name for every
 /// endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +41,8 @@ impl FromStr for DeliveryRef {
 
     fn from_str(text: &str) -> Result<Self, ApiError> {
         let parse = || {
-            let mut parts = text.split('-');
+            let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+            let mut parts = text.split('-').filter(|_| is_plain);
             let delivery = Self {
                 shard: parts.next()?.parse().ok()?,
                 position: parts.next()?.parse().ok()?,

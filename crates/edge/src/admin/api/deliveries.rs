@@ -6,10 +6,10 @@ use roomhook_room::{MsgSeq, RoomId, RoomKey};
 use super::{
     Context,
     answers::{Attempt, EventPage, Held, MessageTrail, Question},
-    control::DeliveryRef,
+    control::{DELIVERY, DeliveryRef},
     error::ApiError,
     extract::{Body, OfApp, OfEndpoint, OfMessage, Path, Query},
-    schema::object,
+    schema::{matches, object, range},
 };
 
 /// Items of one answer, unless asked for less.
@@ -18,17 +18,33 @@ const LIMIT_MAX: u32 = 1_000;
 
 object! { request
     pub(super) struct Page {
-        /// 1 to 1000; 100 if left out.
-        pub(super) limit: Option<u32>,
-        /// Goes on after the last one of the page before.
-        pub(super) after: Option<String>,
+        /// 100 if left out.
+        pub(super) limit: Option<u32> where range(1, LIMIT_MAX.into()),
+        /// Goes on after the last delivery of the page before.
+        pub(super) after: Option<String> where matches(DELIVERY),
+    }
+}
+
+object! { request
+    pub(super) struct First {
+        /// 100 if left out.
+        pub(super) limit: Option<u32> where range(1, LIMIT_MAX.into()),
+    }
+}
+
+object! { request
+    pub(super) struct EventsQuery {
+        /// 100 if left out.
+        pub(super) limit: Option<u32> where range(1, LIMIT_MAX.into()),
+        /// Goes on after the page before: its `next`. Or `end`.
+        pub(super) after: Option<String> where matches("end|[0-9]{1,19}(?:\\.[0-9]{1,19})*(?:~[0-9]{1,4})?"),
     }
 }
 
 object! { request
     pub(super) struct AttemptsQuery {
-        /// 1 to 1000; 100 if left out.
-        pub(super) limit: Option<u32>,
+        /// 100 if left out.
+        pub(super) limit: Option<u32> where range(1, LIMIT_MAX.into()),
         /// Only those that failed, which are remembered longer.
         pub(super) failures: Option<bool>,
     }
@@ -37,7 +53,7 @@ object! { request
 object! { request
     pub(super) struct DeliveryRequest {
         /// Names the delivery, as answers do.
-        pub(super) delivery: String,
+        pub(super) delivery: String where matches(DELIVERY),
     }
 }
 
@@ -81,10 +97,10 @@ pub(super) async fn parked(
 pub(super) async fn set_aside(
     State(context): State<Context>,
     Path(OfEndpoint { app, endpoint: id }): Of,
-    Query(page): Query<Page>,
+    Query(first): Query<First>,
 ) -> Result<Json<Deliveries>, ApiError> {
     let endpoint = context.endpoint_ref(app, &id)?;
-    Ok(Json(Deliveries { deliveries: context.control.set_aside(&endpoint, limit(page.limit)?)?, next: None }))
+    Ok(Json(Deliveries { deliveries: context.control.set_aside(&endpoint, limit(first.limit)?)?, next: None }))
 }
 
 pub(super) async fn attempts(
@@ -130,7 +146,7 @@ pub(super) async fn test(
 pub(super) async fn events(
     State(context): State<Context>,
     Path(OfEndpoint { app, endpoint: id }): Of,
-    Query(page): Query<Page>,
+    Query(page): Query<EventsQuery>,
 ) -> Result<Json<EventPage>, ApiError> {
     let endpoint = context.endpoint_ref(app, &id)?;
     if page.after.as_deref() == Some("end") {

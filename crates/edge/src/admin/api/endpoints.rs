@@ -17,6 +17,8 @@ use super::{
 
 /// Ids of endpoints, in bytes.
 const ID_BYTES_MAX: usize = 64;
+/// An id, as the document has it. Not with a dot in front: clients take `.` and `..` in a path for something else.
+pub(super) const ID: &str = "[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}";
 /// Endpoints of one app, so that a mistaken script cannot make the server work for thousands.
 const ENDPOINTS_MAX: usize = 32;
 object! { answer
@@ -188,11 +190,15 @@ fn view(context: &Context, endpoint: &room::Endpoint) -> Endpoint {
 
 fn new_id(id: &str) -> Result<EndpointId, ApiError> {
     let is_good = (1..=ID_BYTES_MAX).contains(&id.len())
+        && !id.starts_with('.')
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
     if is_good {
         return Ok(EndpointId(id.to_owned()));
     }
-    Err(ApiError::field("endpoint", format!("an id is 1 to {ID_BYTES_MAX} letters, digits, '-', '_' and '.'")))
+    Err(ApiError::field(
+        "endpoint",
+        format!("an id is 1 to {ID_BYTES_MAX} letters, digits, '-', '_' and '.', none in front"),
+    ))
 }
 
 /// Where a new endpoint starts, as the directory has it.

@@ -20,6 +20,8 @@ words! {
         NotLocal = "not_local",
         /// the request is not as the document says
         BadRequest = "bad_request",
+        /// the request is as the document says, but what it asks for cannot be
+        Unusable = "unusable",
         /// no such path
         PathMissing = "path_missing",
         /// the path does not know this method
@@ -88,6 +90,11 @@ impl ApiError {
         Self { message: format!("{field}: {message}"), field: Some(field), code: Code::BadRequest, next: None }
     }
 
+    /// A member of the request has the documented form, and yet it cannot be so.
+    pub fn unusable(field: impl Into<String>, message: impl fmt::Display) -> Self {
+        Self { code: Code::Unusable, ..Self::field(field, message) }
+    }
+
     pub(super) fn bad(message: impl Into<String>) -> Self {
         Self::new(Code::BadRequest, message)
     }
@@ -97,6 +104,7 @@ impl ApiError {
             Code::Unauthorized => StatusCode::UNAUTHORIZED,
             Code::NotLocal => StatusCode::FORBIDDEN,
             Code::BadRequest => StatusCode::BAD_REQUEST,
+            Code::Unusable => StatusCode::UNPROCESSABLE_ENTITY,
             Code::MethodWrong => StatusCode::METHOD_NOT_ALLOWED,
             Code::PathMissing
             | Code::AppMissing

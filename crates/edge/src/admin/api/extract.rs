@@ -1,5 +1,7 @@
 //! Reading requests, with errors in the shape of this API that name what is wrong.
 
+use std::borrow::Cow;
+
 use axum::{
     extract::{
         FromRequest, FromRequestParts, Request,
@@ -10,6 +12,7 @@ use axum::{
 };
 use bytes::Bytes;
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Number;
 
 use super::error::ApiError;
 
@@ -32,7 +35,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let plain = plain_numbers(bytes);
+    let mut json = serde_json::Deserializer::from_slice(&plain);
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (at, error) = (error.path().to_string(), error.inner().to_string());
         match member(&at, &error) {
@@ -44,6 +48,40 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         Ok(()) => Ok(parsed),
         Err(error) => Err(ApiError::bad(format!("the body is not as documented: {error}"))),
     }
+}
+
+/// The same text with whole numbers written as such: to JSON Schema, and to programs whose numbers are all floating, `1.0` and
+/// `1e3` are as whole as 1 and 1000. Larger ones than a floating number holds exactly stay as they are.
+fn plain_numbers(text: &[u8]) -> Cow<'_, [u8]> {
+    const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
+    let mut out = Cow::Borrowed(text);
+    let (mut at, mut in_string) = (0, false);
+    while let Some(&byte) = out.get(at) {
+        match byte {
+            b'\\' if in_string => at += 1,
+            b'"' => in_string = !in_string,
+            b'-' | b'0'..=b'9' if !in_string => {
+                let rest = out.get(at..).unwrap_or_default();
+                let is_part = |byte: &&u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+                let len = rest.iter().take_while(is_part).count();
+                let number = rest.get(..len).and_then(|number| serde_json::from_slice::<Number>(number).ok());
+                let whole = number.filter(Number::is_f64).and_then(|number| number.as_f64());
+                let whole = whole.filter(|number| number.fract() == 0.0 && number.abs() < EXACT_BELOW);
+                let written = whole.map_or(len, |whole| {
+                    // Negative zero, too, is zero.
+                    let plain = format!("{:.0}", whole + 0.0).into_bytes();
+                    let written = plain.len();
+                    out.to_mut().splice(at..at + len, plain);
+                    written
+                });
+                at += written;
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    out
 }
 
 /// The member of the body that an error is about. Of one that is unknown or missing only the object around it is known by its place.
@@ -141,6 +179,25 @@ mod tests {
     #[expect(dead_code, reason = "only read")]
     struct Inner {
         texts: Vec<String>,
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_as_programs_write_them_that_know_no_others() {
+        let plain = |text: &str| String::from_utf8(plain_numbers(text.as_bytes()).into_owned()).unwrap();
+        for (text, same) in [
+            (
+                r#"{"a": 1.0, "b": [2e3,-3.00 , -0.0], "c\"1.0": "1.0"}"#,
+                r#"{"a": 1, "b": [2000,-3 , 0], "c\"1.0": "1.0"}"#,
+            ),
+            ("[1, -2, 1.5, 1e300, 18446744073709551615]", "[1, -2, 1.5, 1e300, 18446744073709551615]"),
+            (r#"["\\", 7.0"#, r#"["\\", 7"#),
+            ("--1.0e", "--1.0e"),
+            (r#""\"#, r#""\"#),
+        ] {
+            assert_eq!(plain(text), same);
+        }
+        assert_eq!(parse::<Outer>(br#"{"number": 3.0}"#).unwrap().number, 3);
+        assert_eq!(parse::<Outer>(br#"{"number": 3.5}"#).unwrap_err().field.as_deref(), Some("number"));
     }
 
     #[test]

@@ -4,9 +4,11 @@ use axum::Json;
 use serde_json::{Map, Value, json};
 
 use super::{
+    endpoints::ID,
     error::ErrorBody,
     routes::{Operation, table},
-    schema::{Definitions, Schema},
+    schema::{Definitions, Schema, matches, narrow},
+    settings::ROOM,
 };
 
 /// The document.
@@ -58,13 +60,16 @@ fn describe(operation: &Operation, error: &Value, definitions: &mut Definitions)
     if let Some(query) = operation.query {
         parameters.extend(in_query(query));
     }
+    let not_done = |why: &str| json!({"description": why, "content": json_of(error.clone())});
     let mut described = json!({
         "operationId": operation.id,
         "summary": operation.summary,
         "parameters": parameters,
         "responses": {
             operation.status.as_str(): success,
-            "default": {"description": "Not done; error.code says why", "content": json_of(error.clone())},
+            "401": not_done("The token is missing or wrong"),
+            "403": not_done("No token is configured, and the caller is no program on this machine"),
+            "default": not_done("Not done; error.code says why"),
         },
     });
     if let (Some(body), Some(described)) = (operation.body, described.as_object_mut()) {
@@ -77,9 +82,13 @@ fn describe(operation: &Operation, error: &Value, definitions: &mut Definitions)
 fn in_path(path: &str) -> Vec<Value> {
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let parameter = |name: &str| {
+        let mut none = Definitions::new();
         let schema = match name {
-            "app" | "msg_seq" => json!({"type": "integer", "minimum": 0}),
-            _ => json!({"type": "string"}),
+            "app" => u32::schema(&mut none),
+            "msg_seq" | "replay" => u64::schema(&mut none),
+            "endpoint" => narrow(String::schema(&mut none), matches(ID)),
+            "room" => narrow(String::schema(&mut none), matches(ROOM)),
+            _ => String::schema(&mut none),
         };
         json!({"name": name, "in": "path", "required": true, "schema": schema})
     };

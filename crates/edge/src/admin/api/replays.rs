@@ -3,17 +3,29 @@
 use std::num::NonZeroU32;
 
 use axum::{Json, extract::State, http::StatusCode};
-use roomhook_protocol::webhook::check_url;
 use roomhook_room::MsgSeq;
+use serde_json::{Value, json};
 
 use super::{
     Context,
     answers::{ReplayState, Replayed, RoomRange, TimeRange},
-    control::{Replay, What},
+    control::{DELIVERY, Replay, What},
     error::ApiError,
     extract::{Body, OfEndpoint, OfReplay, Path},
-    schema::object,
+    schema::{matches, object, one_of, range},
+    settings::{URL, check_hook_url},
 };
+
+/// What a replay can be of; `parked` only when it is true.
+fn exactly_one() -> Value {
+    let parked = json!({"const": true});
+    one_of(&[
+        ("delivery", json!({"not": {"type": "null"}})),
+        ("messages", json!({"not": {"type": "null"}})),
+        ("time", json!({"not": {"type": "null"}})),
+        ("parked", parked),
+    ])
+}
 
 /// Events per second, unless asked otherwise.
 const PER_S_DEFAULT: u32 = 100;
@@ -21,8 +33,8 @@ const PER_S_MAX: u32 = 100_000;
 
 object! { request
     /// What to send again (exactly one of `delivery`, `messages`, `time`, `parked`), where to and how fast.
-    pub(super) struct ReplayRequest {
-        pub(super) delivery: Option<String>,
+    pub(super) struct ReplayRequest where exactly_one(), {
+        pub(super) delivery: Option<String> where matches(DELIVERY),
         /// Of the newest room of this name, as far as there are any when the replay starts.
         pub(super) messages: Option<RoomRange>,
         /// Everything of this time that the endpoint's present switches ask for.
@@ -31,9 +43,9 @@ object! { request
         pub(super) parked: Option<bool>,
         /// Another URL than the endpoint's own; signed with the endpoint's secrets. Without, a replay waits while the endpoint is
         /// paused.
-        pub(super) to: Option<String>,
-        /// Events per second, 1 to 100000; 100 if left out.
-        pub(super) per_s: Option<u32>,
+        pub(super) to: Option<String> where matches(URL),
+        /// Events per second; 100 if left out.
+        pub(super) per_s: Option<u32> where range(1, PER_S_MAX.into()),
     }
 }
 
@@ -85,20 +97,23 @@ fn parsed(context: &Context, app: u32, request: ReplayRequest) -> Result<Replay,
     let what = match (delivery, messages, time, parked.unwrap_or_default()) {
         (Some(delivery), None, None, false) => What::One(delivery.parse()?),
         (None, Some(RoomRange { room, from, to }), None, false) => {
-            if from == 0 || to < from {
-                return Err(ApiError::field("messages", "from is 1 or more, and to is not before it"));
+            if from == 0 {
+                return Err(ApiError::field("messages.from", "the first message of a room is 1"));
+            }
+            if to < from {
+                return Err(ApiError::unusable("messages", "to is before from"));
             }
             What::Room { room: context.room(app, &room)?, from: MsgSeq(from), to: MsgSeq(to) }
         }
         (None, None, Some(TimeRange { from_ms, to_ms }), false) if from_ms <= to_ms => {
             What::Time { from: from_ms, to: to_ms }
         }
-        (None, None, Some(_), false) => return Err(ApiError::field("time", "to_ms is before from_ms")),
+        (None, None, Some(_), false) => return Err(ApiError::unusable("time", "to_ms is before from_ms")),
         (None, None, None, true) => What::Parked,
         _ => return Err(ApiError::bad("name exactly one of delivery, messages, time, parked")),
     };
     if let Some(url) = &to {
-        check_url(url).map_err(|error| ApiError::field("to", error))?;
+        check_hook_url("to", url)?;
     }
     let per_s = NonZeroU32::new(per_s.unwrap_or(PER_S_DEFAULT)).filter(|rate| rate.get() <= PER_S_MAX);
     let per_s = per_s.ok_or_else(|| ApiError::field("per_s", format!("choose 1 to {PER_S_MAX}")))?;

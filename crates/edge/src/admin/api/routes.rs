@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{
     Context,
     answers::{Attempt, EventPage, MessageTrail, ReplayState},
-    deliveries::{self, Attempts, AttemptsQuery, Deliveries, DeliveryRequest, Page, Questions},
+    deliveries::{self, Attempts, AttemptsQuery, Deliveries, DeliveryRequest, EventsQuery, First, Page, Questions},
     endpoints::{self, Endpoint, Endpoints},
     openapi,
     replays::{self, ReplayRequest, ReplayStates},
@@ -157,7 +157,7 @@ fn delivery_operations(table: Table) -> Table {
                 "listSetAside",
                 "Deliveries that fail on their own and are still being tried",
             )
-            .query::<Page>()
+            .query::<First>()
             .answer::<Deliveries>(),
             deliveries::set_aside,
         )
@@ -210,7 +210,7 @@ fn delivery_operations(table: Table) -> Table {
                 "The events that the endpoint is owed by its present switches, after a cursor (from the oldest, if left out; \
                  after=end gives the present end). A cursor from before what retention kept is answered with cursor_expired",
             )
-            .query::<Page>()
+            .query::<EventsQuery>()
             .answer::<EventPage>(),
             deliveries::events,
         )

@@ -2,19 +2,61 @@
 
 use roomhook_protocol::{
     standard_webhooks::Secret,
-    webhook::{CommandWord, check_url},
+    webhook::{CommandWord, UrlError, check_url},
 };
-use roomhook_room::{self as room, AppId, EndpointId, UnixMillis};
+use roomhook_room::{self as room, AppId, EndpointId, RoomId, UnixMillis};
+use serde_json::{Map, Value, json};
 
 use super::{
     error::ApiError,
-    schema::{object, words},
+    schema::{matches, object, range, words},
 };
 
 /// Secrets of one endpoint that sign at the same time.
 const SECRETS_MAX: usize = 8;
-/// `Token`, in characters (protocol: webhooks §1.2).
+/// `Token`, in characters.
 const TOKEN_CHARS_MAX: usize = 128;
+const TIMEOUT_MS_MAX: u32 = 60_000;
+const CONCURRENCY_MAX: u32 = 1024;
+
+/// A URL as the document has it. What else is wrong with one is told as unusable.
+pub(super) const URL: &str = "https?://.*";
+/// A room, as the document has it.
+pub(super) const ROOM: &str = "[ -~]{1,48}";
+/// 24 to 64 bytes in base64, with or without `whsec_` in front of them.
+const SECRET: &str = "(?:whsec_)?(?:(?:[A-Za-z0-9+/]{4}){8,20}(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)?|\
+                      (?:[A-Za-z0-9+/]{4}){21}[A-Za-z0-9+/][AQgw]==)";
+
+/// A URL of a request.
+pub(super) fn check_hook_url(field: &str, url: &str) -> Result<(), ApiError> {
+    check_url(url).map_err(|error| match error {
+        UrlError::Scheme => ApiError::field(field, error),
+        _ => ApiError::unusable(field, error),
+    })
+}
+
+/// Where an endpoint can start, each with what it needs.
+fn starts() -> Value {
+    let null = json!({"type": "null"});
+    let case = |at: Value, needs: &[&str]| {
+        let others = ["time_ms", "room", "msg_seq"].into_iter().filter(|name| !needs.contains(name));
+        let mut members: Map<String, Value> = others.map(|name| (name.to_owned(), null.clone())).collect();
+        members.extend(needs.iter().map(|name| ((*name).to_owned(), json!({"not": {"type": "null"}}))));
+        members.insert("at".to_owned(), at);
+        json!({"properties": members, "required": needs})
+    };
+    json!({"oneOf": [
+        case(json!({"enum": ["tail", "oldest"]}), &[]),
+        case(json!({"const": "time"}), &["time_ms"]),
+        case(json!({"const": "message"}), &["room", "msg_seq"]),
+    ]})
+}
+
+/// The words of commands that can be switched on.
+fn commands() -> Value {
+    let words: Vec<&str> = CommandWord::ALL.iter().map(|word| word.as_str()).collect();
+    json!({"items": {"type": "string", "enum": words}})
+}
 
 words! {
     pub(super) enum Order {
@@ -60,12 +102,12 @@ words! {
 
 object! { request
     /// Where a new endpoint starts. Of no effect on one that exists.
-    pub(super) struct StartRequest {
+    pub(super) struct StartRequest where starts(), {
         pub(super) at: StartAt,
         /// Unix milliseconds, for `time`.
         pub(super) time_ms: Option<u64>,
         /// For `message`.
-        pub(super) room: Option<String>,
+        pub(super) room: Option<String> where matches(ROOM),
         /// For `message`.
         pub(super) msg_seq: Option<u64>,
     }
@@ -75,7 +117,7 @@ object! { request
     /// The Tencent token, which signs the query.
     pub(super) struct TokenRequest {
         /// Left out: as before. Empty: no token.
-        pub(super) value: Option<String>,
+        pub(super) value: Option<String> where json!({"maxLength": TOKEN_CHARS_MAX}),
         /// Left out: true.
         pub(super) enabled: Option<bool>,
     }
@@ -94,14 +136,15 @@ object! { request
     /// `client_certificate`, `extra_roots_pem`): they cannot be read, so leaving them out keeps them.
     pub(super) struct EndpointRequest {
         /// Starts with `http://` or `https://`.
-        pub(super) url: String,
+        pub(super) url: String where matches(URL),
         /// Command words switched on. Left out: `Group.CallbackAfterSendMsg`.
-        pub(super) commands: Option<Vec<String>>,
+        pub(super) commands: Option<Vec<String>> where commands(),
         /// Only rooms whose id starts with this.
-        pub(super) room_prefix: Option<String>,
+        pub(super) room_prefix: Option<String> where matches("[ -~]{0,48}"),
         pub(super) token: Option<TokenRequest>,
         /// Standard Webhooks secrets (`whsec_...`), all active. Empty: none.
-        pub(super) signing_secrets: Option<Vec<String>>,
+        pub(super) signing_secrets: Option<Vec<String>>
+            where json!({"items": {"type": "string", "pattern": format!("^(?:{SECRET})$")}, "maxItems": SECRETS_MAX, "uniqueItems": true}),
         /// Emit `EventTime` as a string.
         pub(super) event_time_as_string: Option<bool>,
         /// Emit `OnlineOnlyFlag` and `GroupAtInfo` too.
@@ -110,10 +153,10 @@ object! { request
         pub(super) order: Option<Order>,
         /// Left out: as configured.
         pub(super) retry: Option<Retry>,
-        /// For one attempt, 1 to 60000. Left out: as configured.
-        pub(super) timeout_ms: Option<u32>,
-        /// Attempts in flight, 1 to 1024. Left out: as configured.
-        pub(super) concurrency: Option<u32>,
+        /// For one attempt. Left out: as configured.
+        pub(super) timeout_ms: Option<u32> where range(1, TIMEOUT_MS_MAX.into()),
+        /// Attempts in flight. Left out: as configured.
+        pub(super) concurrency: Option<u32> where range(1, CONCURRENCY_MAX.into()),
         /// Extra trusted roots.
         pub(super) extra_roots_pem: Option<String>,
         pub(super) client_certificate: Option<ClientCertificateRequest>,
@@ -131,20 +174,20 @@ object! { request
 /// [`WebhookControl::check`](super::control::WebhookControl::check).
 pub(super) fn check(request: &EndpointRequest) -> Result<(), ApiError> {
     let bad = |field: &str, what: &str| Err(ApiError::field(field, what));
-    check_url(&request.url).map_err(|error| ApiError::field("url", error))?;
+    check_hook_url("url", &request.url)?;
     for (index, command) in request.commands.iter().flatten().enumerate() {
         if CommandWord::parse(command).is_none() {
             return bad(&format!("commands[{index}]"), &format!("{command:?} is no known command word"));
         }
     }
-    if !request.timeout_ms.is_none_or(|ms| (1..=60_000).contains(&ms)) {
-        return bad("timeout_ms", "choose 1 to 60000");
+    if !request.timeout_ms.is_none_or(|ms| (1..=TIMEOUT_MS_MAX).contains(&ms)) {
+        return bad("timeout_ms", &format!("choose 1 to {TIMEOUT_MS_MAX}"));
     }
-    if !request.concurrency.is_none_or(|limit| (1..=1024).contains(&limit)) {
-        return bad("concurrency", "choose 1 to 1024");
+    if !request.concurrency.is_none_or(|limit| (1..=CONCURRENCY_MAX).contains(&limit)) {
+        return bad("concurrency", &format!("choose 1 to {CONCURRENCY_MAX}"));
     }
-    if request.room_prefix.as_ref().is_some_and(|prefix| prefix.len() > room::ROOM_ID_BYTES_MAX) {
-        return bad("room_prefix", "is longer than a room id can be");
+    if request.room_prefix.as_ref().is_some_and(|prefix| !prefix.is_empty() && RoomId::new(prefix).is_err()) {
+        return bad("room_prefix", "no room id starts like this");
     }
     let secrets = request.signing_secrets.as_deref().unwrap_or_default();
     if secrets.len() > SECRETS_MAX {
@@ -228,7 +271,7 @@ fn merged_token(before: Option<room::Token>, request: Option<TokenRequest>) -> R
         (Some(value), _) if value.is_empty() => return Ok(None),
         (Some(value), _) => value,
         (None, Some(before)) => before.value,
-        (None, None) => return Err(ApiError::field("token.value", "there is none yet, so it is needed")),
+        (None, None) => return Err(ApiError::unusable("token.value", "there is none yet, so it is needed")),
     };
     Ok(Some(room::Token { value, enabled: enabled.unwrap_or(true) }))
 }
