@@ -74,7 +74,7 @@ impl Batch {
         let at = self.end();
         let Some(slot) = cache.get_mut(&room) else {
             // The owner has loaded every room it hands over.
-            drop(reply.send(Err(ExecuteError::Unavailable("the room could not be read".into()))));
+            reply.send(Err(ExecuteError::Unavailable("the room could not be read".into())));
             return None;
         };
         let (decision, wrote) = match decide(&slot.room, facts, command, now) {
@@ -105,6 +105,11 @@ impl Batch {
         reject
     }
 
+    /// The records are about to be handed to the log.
+    pub(crate) fn append_begins(&mut self) {
+        self.answers.iter_mut().filter(|answer| answer.wrote).for_each(|answer| answer.reply.append_begins());
+    }
+
     // === telling ===
 
     /// The batch is durable.
@@ -121,8 +126,7 @@ impl Batch {
             } else {
                 Err(ExecuteError::Unavailable(reason.to_owned()))
             };
-            // A caller that is gone needs no answer.
-            drop(answer.reply.send(told));
+            answer.reply.send(told);
         }
     }
 
@@ -134,7 +138,7 @@ impl Batch {
                 _ if answer.wrote => Err(ExecuteError::Unknown(reason.to_owned())),
                 _ => Err(ExecuteError::Unavailable(reason.to_owned())),
             };
-            drop(answer.reply.send(told));
+            answer.reply.send(told);
         }
     }
 

@@ -19,6 +19,9 @@ pub struct Config {
     pub node: NodeId,
     /// Commands waiting for the owner. When full, callers are told [`crate::ExecuteError::Busy`].
     pub inbox_max: usize,
+    /// What those commands and the ones being written weigh together, in bytes; the same answer when there is no room. One that
+    /// weighs more than all of it is let in alone.
+    pub inbox_bytes_max: usize,
     /// Commands of one append.
     pub batch_records_max: usize,
     /// Bodies of one append, in bytes, unless a single one is larger.
@@ -41,6 +44,7 @@ impl Default for Config {
         Self {
             node: NodeId(0),
             inbox_max: 4_096,
+            inbox_bytes_max: 32 << 20,
             batch_records_max: 1_024,
             batch_bytes_max: 1 << 20,
             replay_records_max: 50_000,

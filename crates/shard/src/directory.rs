@@ -9,18 +9,19 @@ use std::sync::Arc;
 use roomhook_log::{Log, LogId};
 use roomhook_room::{AppId, Endpoint, EndpointId, directory::Command};
 use tokio::{
-    sync::{Mutex, OwnedMutexGuard, mpsc, oneshot, watch},
+    sync::{Mutex, OwnedMutexGuard, watch},
     task::JoinSet,
 };
 use tracing::Instrument as _;
 
 use self::{
     fold::Opened,
-    owner::{Request, supervise},
+    owner::{Request, supervise, weight_of},
     view::View,
 };
 use crate::{
     error::{ExecuteError, StartError},
+    inbox::Inbox,
     owner::Deps,
     replay::Reader,
     supervisor::Health,
@@ -31,7 +32,7 @@ pub use roomhook_room::directory::{Account, FirstValue, ImportAccount};
 /// What doors and webhooks know of the directory. Cheap to clone; shows durable facts only.
 #[derive(Clone, Debug)]
 pub struct Directory {
-    inbox: mpsc::Sender<Request>,
+    inbox: Inbox<Request>,
     view: Arc<View>,
     health: Arc<Health>,
     /// Held by whoever changes an endpoint.
@@ -135,12 +136,8 @@ impl Directory {
     /// Whether anything changed. `turn` ends with the answer.
     async fn execute(&self, command: Command, turn: Option<OwnedMutexGuard<()>>) -> Result<bool, ExecuteError> {
         self.health.check_open()?;
-        let (reply, answer) = oneshot::channel();
-        self.inbox.try_send(Request { command, reply, turn }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => ExecuteError::Busy,
-            mpsc::error::TrySendError::Closed(_) => ExecuteError::Unavailable("the server is stopping".into()),
-        })?;
-        answer.await.unwrap_or_else(|_| Err(ExecuteError::Unknown("the directory restarted".into())))
+        let weight = weight_of(&command);
+        self.inbox.ask(weight, |reply| Request { command, reply, turn }).await
     }
 }
 
@@ -175,7 +172,7 @@ impl Ready {
     /// Starts the owner.
     pub(crate) fn run(self, tasks: &mut JoinSet<()>) -> (Directory, Arc<Health>) {
         let Self { deps, opened } = self;
-        let (inbox, requests) = mpsc::channel(deps.config.inbox_max);
+        let (inbox, requests) = Inbox::new(&deps.config, &deps.metrics);
         let view = Arc::new(View::of(&opened.folded.state));
         let health = Arc::clone(&deps.health);
         let directory =

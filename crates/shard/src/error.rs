@@ -9,7 +9,7 @@ pub enum ExecuteError {
     /// The room said no.
     #[error(transparent)]
     Rejected(#[from] Reject),
-    /// The inbox is full; nothing happened. Try again later.
+    /// The inbox is full, by number or by weight; nothing happened. Try again later.
     #[error("too many commands are waiting")]
     Busy,
     /// Nothing was written. Trying again is safe, and may help.

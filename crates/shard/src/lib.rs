@@ -9,6 +9,9 @@
 
 mod config;
 mod error;
+
+mod budget;
+mod inbox;
 mod request;
 mod router;
 mod start;
@@ -29,6 +32,7 @@ mod tail;
 
 mod telemetry;
 
+pub use budget::{Budget, Charge};
 pub use config::{CONTENT_BYTES_MAX, Clock, Config};
 pub use directory::{Account, Directory, FirstValue, ImportAccount, Turn, stored_endpoints};
 pub use error::{ExecuteError, StartError};

@@ -92,7 +92,6 @@ impl Owner {
             }
             self.cache.tidy(self.limits());
             self.deps.metrics.rooms_cached.set(self.cache.len() as i64);
-            self.deps.metrics.inbox.set((self.inbox.len() + self.waiting.len()) as i64);
         }
         Exit::Stopped
     }
@@ -118,7 +117,6 @@ impl Owner {
         {
             self.waiting.push(request);
         }
-        self.deps.metrics.inbox.set((self.inbox.len() + self.waiting.len()) as i64);
         true
     }
 
@@ -157,7 +155,7 @@ impl Owner {
                         }
                     }
                     Mode::ReadOnly(reason) | Mode::Deposed(reason) => {
-                        drop(reply.send(Err(ExecuteError::Unavailable(reason.clone()))));
+                        reply.send(Err(ExecuteError::Unavailable(reason.clone())));
                     }
                 },
             }
@@ -220,6 +218,7 @@ impl Owner {
         let (count, snapshots) = (records.len(), rows.len());
         let epoch = self.claim.epoch;
         let started = Instant::now();
+        batch.append_begins();
         let appended = self.deps.reader.store.append(&mut self.claim, records, rows).await;
         self.deps.metrics.append(started.elapsed(), count, batch.bytes, snapshots, appended.is_ok());
         match appended {
@@ -246,12 +245,12 @@ impl Owner {
                 (_, Some(slot)) => Ok(slot),
                 (_, None) => Err(ExecuteError::Unavailable("the room could not be read".into())),
             };
-            // A caller that is gone needs no answer.
             match (slot, question) {
-                (Ok(slot), Question::View(reply)) => drop(reply.send(Ok(slot.view(Lsn(self.claim.next.0 - 1))))),
+                // A claimed log has at least the record of the claim.
+                (Ok(slot), Question::View(reply)) => reply.send(Ok(slot.view(Lsn(self.claim.next.0 - 1)))),
                 (Ok(slot), Question::Foresee { from, key, reply }) => {
                     let foreseen = roomhook_room::foresee(&slot.room, &from, key, self.last_at);
-                    drop(reply.send(foreseen.map_err(ExecuteError::Rejected)));
+                    reply.send(foreseen.map_err(ExecuteError::Rejected));
                 }
                 (Err(error), question) => question.refuse(error),
             }

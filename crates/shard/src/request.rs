@@ -4,13 +4,10 @@ use roomhook_log::Lsn;
 use roomhook_room::{
     Command, DedupKey, Foreseen, Incarnation, MsgSeq, Receipt, RoomInfo, RoomKey, Statistic, UnixMillis, UserId,
 };
-use tokio::sync::oneshot;
 
-use crate::error::ExecuteError;
+use crate::{error::ExecuteError, inbox::Reply};
 
-pub(crate) type ExecuteReply = oneshot::Sender<Result<Receipt, ExecuteError>>;
-pub(crate) type ViewReply = oneshot::Sender<Result<Option<RoomView>, ExecuteError>>;
-pub(crate) type ForeseeReply = oneshot::Sender<Result<Foreseen, ExecuteError>>;
+pub(crate) type ExecuteReply = Reply<Receipt>;
 
 /// Something asked of a shard. One channel for all, so that a caller who waits for a receipt sees it in its next view.
 #[derive(Debug)]
@@ -23,22 +20,21 @@ pub(crate) enum Request {
 /// What can be asked of a room without changing it.
 #[derive(Debug)]
 pub(crate) enum Question {
-    View(ViewReply),
+    View(Reply<Option<RoomView>>),
     /// See [`roomhook_room::foresee`].
     Foresee {
         from: UserId,
         key: Option<DedupKey>,
-        reply: ForeseeReply,
+        reply: Reply<Foreseen>,
     },
 }
 
 impl Question {
     /// Answers without having looked.
     pub(crate) fn refuse(self, error: ExecuteError) {
-        // A caller that is gone needs no answer.
         match self {
-            Self::View(reply) => drop(reply.send(Err(error))),
-            Self::Foresee { reply, .. } => drop(reply.send(Err(error))),
+            Self::View(reply) => reply.send(Err(error)),
+            Self::Foresee { reply, .. } => reply.send(Err(error)),
         }
     }
 }
@@ -50,22 +46,43 @@ impl Request {
         }
     }
 
-    /// What it brings into a batch, in bytes. Only messages are of a size that matters.
+    /// About what it brings into a batch, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Execute { command: Command::Send(draft), .. } => 128 + draft.body.len() + draft.custom_data.len(),
-            Self::Execute { .. } => 1024,
+            Self::Execute { command, .. } => bytes_of(command),
             Self::Ask { .. } => 0,
         }
     }
 
     /// Answers without having done anything.
     pub(crate) fn refuse(self, error: ExecuteError) {
-        // A caller that is gone needs no answer.
         match self {
-            Self::Execute { reply, .. } => drop(reply.send(Err(error))),
+            Self::Execute { reply, .. } => reply.send(Err(error)),
             Self::Ask { question, .. } => question.refuse(error),
         }
+    }
+}
+
+/// About what waits in memory with a command, besides its body: ids, and the caller's side of the answer.
+pub(crate) const WEIGHT_MIN: usize = size_of::<Request>() + 256;
+
+/// What a command weighs while it waits, in bytes.
+pub(crate) fn weight_of(command: &Command) -> usize {
+    WEIGHT_MIN + bytes_of(command)
+}
+
+/// About the length of a command's record.
+fn bytes_of(command: &Command) -> usize {
+    match command {
+        Command::Send(draft) => 128 + draft.body.len() + draft.custom_data.len(),
+        Command::Create(create) => {
+            let RoomInfo { name, cover_url, background_url, custom_info, notice, seat_template, category, .. } =
+                &create.info;
+            let texts = [name, cover_url, background_url, custom_info, notice, seat_template];
+            let texts: usize = texts.into_iter().map(String::len).sum();
+            1024 + texts + size_of_val(&category[..])
+        }
+        Command::Destroy { .. } => 1024,
     }
 }
 

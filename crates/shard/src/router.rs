@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use roomhook_room::{Command, DedupKey, Foreseen, Receipt, RoomKey, UserId};
-use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     error::ExecuteError,
-    request::{Question, Request, RoomView},
+    inbox::{Inbox, Reply},
+    request::{Question, Request, RoomView, WEIGHT_MIN, weight_of},
     supervisor::Health,
     tail::{TailHub, shard_of},
 };
@@ -23,7 +23,7 @@ pub struct Router {
 /// One shard, from outside.
 #[derive(Debug)]
 pub(crate) struct Door {
-    pub(crate) inbox: mpsc::Sender<Request>,
+    pub(crate) inbox: Inbox<Request>,
     pub(crate) health: Arc<Health>,
 }
 
@@ -37,9 +37,8 @@ impl Router {
     /// # Errors
     /// [`ExecuteError`]. Cancel safe in that nothing breaks; but a command that was sent happens even if nobody waits.
     pub async fn execute(&self, room: RoomKey, command: Command) -> Result<Receipt, ExecuteError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Request::Execute { room, command, reply })?;
-        answer.await.unwrap_or_else(|_| Err(ExecuteError::Unknown("the shard restarted".into())))
+        let weight = weight_of(&command);
+        self.ask(room, weight, |room, reply| Request::Execute { room, command, reply }).await
     }
 
     /// The room as it is now, with everything that was acknowledged before the call; `None` if there is none.
@@ -47,9 +46,7 @@ impl Router {
     /// # Errors
     /// [`ExecuteError::Busy`] or [`ExecuteError::Unavailable`]. Cancel safe.
     pub async fn view(&self, room: RoomKey) -> Result<Option<RoomView>, ExecuteError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Request::Ask { room, question: Question::View(reply) })?;
-        answer.await.unwrap_or_else(|_| Err(ExecuteError::Unavailable("the shard restarted".into())))
+        self.ask(room, WEIGHT_MIN, |room, reply| Request::Ask { room, question: Question::View(reply) }).await
     }
 
     /// What the room would say of a message before the before-send gate is asked: see [`roomhook_room::foresee`]. Knows
@@ -58,9 +55,8 @@ impl Router {
     /// # Errors
     /// The room's refusal, [`ExecuteError::Busy`] or [`ExecuteError::Unavailable`]. Cancel safe.
     pub async fn foresee(&self, room: RoomKey, from: UserId, key: Option<DedupKey>) -> Result<Foreseen, ExecuteError> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Request::Ask { room, question: Question::Foresee { from, key, reply } })?;
-        answer.await.unwrap_or_else(|_| Err(ExecuteError::Unavailable("the shard restarted".into())))
+        let question = |reply| Question::Foresee { from, key, reply };
+        self.ask(room, WEIGHT_MIN, |room, reply| Request::Ask { room, question: question(reply) }).await
     }
 
     /// Whether every shard and the directory accept writes.
@@ -88,15 +84,18 @@ impl Router {
         &self.tail
     }
 
-    fn send(&self, request: Request) -> Result<(), ExecuteError> {
-        let shard = shard_of(request.room(), self.shards());
+    /// Puts a request of this weight into the inbox of the room's owner and waits for the answer.
+    async fn ask<T>(
+        &self,
+        room: RoomKey,
+        weight: usize,
+        request: impl FnOnce(RoomKey, Reply<T>) -> Request,
+    ) -> Result<T, ExecuteError> {
+        let shard = shard_of(&room, self.shards());
         let Some(door) = self.doors.get(usize::from(shard.0)) else {
             return Err(ExecuteError::Unavailable("there are no shards".into()));
         };
         door.health.check_open()?;
-        door.inbox.try_send(request).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => ExecuteError::Busy,
-            mpsc::error::TrySendError::Closed(_) => ExecuteError::Unavailable("the server is stopping".into()),
-        })
+        door.inbox.ask(weight, |reply| request(room, reply)).await
     }
 }

@@ -9,16 +9,14 @@ use futures_util::future::try_join_all;
 use prometheus_client::registry::Registry;
 use roomhook_log::{Log, LogId};
 use roomhook_room::UnixMillis;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 use tracing::Instrument as _;
 
 use crate::{
     config::{Clock, Config},
     directory::{self, Directory},
     error::StartError,
+    inbox::Inbox,
     owner::Deps,
     replay::{Opened, Reader},
     router::{Door, Router},
@@ -68,7 +66,7 @@ pub async fn start(
     let mut tasks = JoinSet::new();
     let mut doors = Vec::new();
     for (deps, opened) in of_shards.into_iter().zip(opened) {
-        let (inbox, requests) = mpsc::channel(config.inbox_max);
+        let (inbox, requests) = Inbox::new(&config, &deps.metrics);
         doors.push(Door { inbox, health: Arc::clone(&deps.health) });
         deps.metrics.replayed.set(opened.replayed as i64);
         let span = tracing::info_span!("shard", shard = %deps.reader.log);

@@ -31,6 +31,7 @@ struct OfReject {
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     inbox: Family<OfShard, Gauge>,
+    inbox_bytes: Family<OfShard, Gauge>,
     rooms_cached: Family<OfShard, Gauge>,
     replayed: Family<OfShard, Gauge>,
     batch_records: Family<OfShard, Histogram, fn() -> Histogram>,
@@ -47,6 +48,7 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             inbox: Family::default(),
+            inbox_bytes: Family::default(),
             rooms_cached: Family::default(),
             replayed: Family::default(),
             // 1 to 1,024 records.
@@ -61,7 +63,10 @@ impl Metrics {
             rejects: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("shard");
-        registry.register("inbox_commands", "Commands waiting for the owner of the shard", metrics.inbox.clone());
+        let help = "Commands that wait for the owner of the shard or for its answer";
+        registry.register("inbox_commands", help, metrics.inbox.clone());
+        let help = "Weight of the commands that wait for the owner of the shard or for its answer";
+        registry.register_with_unit("inbox", help, Unit::Bytes, metrics.inbox_bytes.clone());
         registry.register("rooms_cached", "Rooms in memory", metrics.rooms_cached.clone());
         registry.register("replayed_records", "Records replayed by the last start", metrics.replayed.clone());
         registry.register("batch_records", "Records of one append", metrics.batch_records.clone());
@@ -82,6 +87,7 @@ impl Metrics {
         let shard = OfShard { shard: log.to_string() };
         ShardMetrics {
             inbox: self.inbox.get_or_create_owned(&shard),
+            inbox_bytes: self.inbox_bytes.get_or_create_owned(&shard),
             rooms_cached: self.rooms_cached.get_or_create_owned(&shard),
             replayed: self.replayed.get_or_create_owned(&shard),
             batch_records: self.batch_records.get_or_create_owned(&shard),
@@ -100,7 +106,9 @@ impl Metrics {
 /// The metrics of one owner.
 #[derive(Clone, Debug)]
 pub(crate) struct ShardMetrics {
+    /// These two are moved by the inbox alone.
     pub(crate) inbox: Gauge,
+    pub(crate) inbox_bytes: Gauge,
     pub(crate) rooms_cached: Gauge,
     pub(crate) replayed: Gauge,
     pub(crate) panics: Counter,

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use roomhook_log::{AppendError, Key, LogId, Lsn, NewRecord, ReadError, Row};
 use roomhook_room::{
-    Positions,
-    directory::{Command, Event, decide, fold},
+    Endpoint, Positions,
+    directory::{Command, Event, ImportAccount, decide, fold},
     encode_directory_record,
 };
 use tokio::{
-    sync::{OwnedMutexGuard, mpsc, oneshot},
+    sync::{OwnedMutexGuard, mpsc},
     task::JoinSet,
     time::{Duration, Instant, sleep},
 };
@@ -20,7 +20,7 @@ use super::{
     fold::{Opened, fold_up_to, open, thing_row},
     view::View,
 };
-use crate::{error::ExecuteError, owner::Deps, rows, supervisor::stopped};
+use crate::{error::ExecuteError, inbox::Reply, owner::Deps, rows, supervisor::stopped};
 
 /// Commands of one append. Each imports at most some hundred accounts, so an append stays far below the log's limits.
 const BATCH_COMMANDS: usize = 64;
@@ -33,9 +33,30 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Request {
     pub(super) command: Command,
     /// Whether anything changed.
-    pub(super) reply: oneshot::Sender<Result<bool, ExecuteError>>,
+    pub(super) reply: Reply<bool>,
     /// Of whoever changes an endpoint: the next one's turn comes when this was answered.
     pub(super) turn: Option<OwnedMutexGuard<()>>,
+}
+
+/// What a command weighs while it waits, in bytes.
+pub(super) fn weight_of(command: &Command) -> usize {
+    let texts: usize = match command {
+        Command::Import { accounts, .. } => accounts.iter().map(weight_of_account).sum(),
+        Command::PutEndpoint(endpoint) => {
+            let Endpoint { url, commands, extra_roots_pem, client_cert_pem, client_key_pem, .. } = &**endpoint;
+            let texts = [url, extra_roots_pem, client_cert_pem, client_key_pem].into_iter().chain(commands);
+            size_of::<Endpoint>() + texts.map(String::len).sum::<usize>()
+        }
+        Command::DeleteEndpoint { .. } => 0,
+    };
+    // The caller's side of the answer is some 256 bytes.
+    size_of::<Request>() + 256 + texts
+}
+
+fn weight_of_account(account: &ImportAccount) -> usize {
+    let ImportAccount { user, nick, face_url } = account;
+    let texts = [nick, face_url].into_iter().flatten().map(String::len).sum::<usize>();
+    size_of::<ImportAccount>() + user.as_str().len() + texts
 }
 
 /// Runs owners, one after the other, until the server stops.
@@ -89,7 +110,7 @@ async fn open_again(deps: &Deps, view: &View, inbox: &tokio::sync::Mutex<mpsc::R
                     inbox.close();
                 }
                 while let Ok(request) = inbox.try_recv() {
-                    drop(request.reply.send(Err(ExecuteError::Unavailable(reason.clone()))));
+                    request.reply.send(Err(ExecuteError::Unavailable(reason.clone())));
                 }
                 if inbox.is_closed() {
                     return None;
@@ -131,7 +152,7 @@ struct Batch {
 }
 
 struct Answer {
-    reply: oneshot::Sender<Result<bool, ExecuteError>>,
+    reply: Reply<bool>,
     changed: bool,
     turn: Option<OwnedMutexGuard<()>>,
     /// Records that must be durable before this may be told.
@@ -148,7 +169,6 @@ impl Owner {
                     if taken == 0 {
                         return Exit::Stopped;
                     }
-                    self.deps.metrics.inbox.set((self.inbox.len() + self.waiting.len()) as i64);
                     let ends = self.ends().await;
                     let batch = self.decide(&ends);
                     if let Err(exit) = self.settle(batch).await {
@@ -189,8 +209,7 @@ impl Owner {
             let ends = match ends {
                 Ok(ends) => ends,
                 Err(error) if needs_ends(&command) => {
-                    // A caller that went away does not want to know.
-                    drop(reply.send(Err(ExecuteError::Unavailable(error.to_string()))));
+                    reply.send(Err(ExecuteError::Unavailable(error.to_string())));
                     continue;
                 }
                 Err(_) => &Positions::default(),
@@ -198,8 +217,7 @@ impl Owner {
             let events = decide(&folded.state, command, now, ends);
             let changed = !events.is_empty();
             if let Some(reason) = refused.filter(|_| changed) {
-                // A caller that went away does not want to know.
-                drop(reply.send(Err(ExecuteError::Unavailable(reason.clone()))));
+                reply.send(Err(ExecuteError::Unavailable(reason.clone())));
                 continue;
             }
             if changed {
@@ -219,7 +237,7 @@ impl Owner {
     }
 
     async fn settle(&mut self, batch: Batch) -> Result<(), Exit> {
-        let Batch { records, rows, events, answers } = batch;
+        let Batch { records, rows, events, mut answers } = batch;
         let count = records.len();
         if count == 0 {
             answers.into_iter().for_each(|answer| answer.tell(Ok(())));
@@ -232,6 +250,7 @@ impl Owner {
         let claim = &mut self.opened.claim;
         let rows = newest.into_iter().map(|(key, value)| Row { key, value: Some(value) }).chain([applied]).collect();
         let bytes = records.iter().map(|record| record.payload.len()).sum();
+        answers.iter_mut().filter(|answer| answer.changed).for_each(|answer| answer.reply.append_begins());
         let started = Instant::now();
         let appended = self.deps.reader.store.append(claim, records, rows).await;
         self.deps.metrics.append(started.elapsed(), count, bytes, events.len(), appended.is_ok());
@@ -274,9 +293,7 @@ impl Owner {
             };
         }
         let Ok(opened) = open(&self.deps).await else {
-            for answer in answers {
-                answer.tell(Err(ExecuteError::Unknown(reason.clone())));
-            }
+            answers.into_iter().for_each(|answer| answer.tell_unknown(&reason));
             return Err(Exit::Reopen(reason));
         };
         let written = self.deps.reader.written(epoch, first, opened.claim.next).await;
@@ -284,7 +301,10 @@ impl Owner {
             let told = match &written {
                 Ok(written) if answer.needs <= *written => Ok(()),
                 Ok(_) => Err(ExecuteError::Unavailable(reason.clone())),
-                Err(_) => Err(ExecuteError::Unknown(reason.clone())),
+                Err(_) => {
+                    answer.tell_unknown(&reason);
+                    continue;
+                }
             };
             answer.tell(told);
         }
@@ -314,7 +334,7 @@ impl Owner {
             tokio::select! {
                 biased;
                 request = self.inbox.recv() => match request {
-                    Some(request) => drop(request.reply.send(Err(ExecuteError::Unavailable(reason.to_owned())))),
+                    Some(request) => request.reply.send(Err(ExecuteError::Unavailable(reason.to_owned()))),
                     None => return Exit::Stopped,
                 },
                 () = stopped(&mut self.deps.stop), if !self.inbox.is_closed() => self.inbox.close(),
@@ -333,8 +353,16 @@ fn needs_ends(command: &Command) -> bool {
 
 impl Answer {
     fn tell(self, outcome: Result<(), ExecuteError>) {
-        // A caller that is gone needs no answer.
-        drop(self.reply.send(outcome.map(|()| self.changed)));
+        self.reply.send(outcome.map(|()| self.changed));
         drop(self.turn);
+    }
+
+    /// Nobody knows what of the append is in the log. What changes nothing did nothing in any case.
+    fn tell_unknown(self, reason: &str) {
+        let outcome = match self.changed {
+            true => ExecuteError::Unknown(reason.to_owned()),
+            false => ExecuteError::Unavailable(reason.to_owned()),
+        };
+        self.tell(Err(outcome));
     }
 }

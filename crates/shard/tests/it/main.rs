@@ -1,5 +1,6 @@
 //! Shards and directory on the memory log: what callers are told, what the log has, what a restart finds.
 
+mod bounds;
 mod chaos;
 mod directory;
 mod doubt;

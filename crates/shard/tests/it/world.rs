@@ -150,9 +150,14 @@ impl World {
 
     /// Value of a metric of shard 0.
     pub(crate) fn metric(&self, name: &str) -> f64 {
+        self.metric_of("0", name)
+    }
+
+    /// Value of a metric of this shard, or of the `directory`.
+    pub(crate) fn metric_of(&self, shard: &str, name: &str) -> f64 {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
-        let start = format!("{name}{{shard=\"0\"");
+        let start = format!("{name}{{shard=\"{shard}\"");
         let line = text.lines().find(|line| line.starts_with(&start));
         line.unwrap_or_else(|| panic!("no {name} in {text}")).rsplit(' ').next().unwrap().parse().unwrap()
     }
