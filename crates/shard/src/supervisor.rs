@@ -1,6 +1,6 @@
 //! Keeps an owner alive, and tells how it is.
 
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -20,6 +20,8 @@ use crate::{
 /// Between two tries to open a log again.
 const REOPEN_PAUSE_MIN: Duration = Duration::from_millis(100);
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How long requests wait for an owner that died to be replaced.
+const REOPEN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How an owner is, as others see it. The lock guards a small value and is taken by the owner only when it changes.
 #[derive(Debug)]
@@ -86,48 +88,84 @@ impl Health {
 }
 
 /// Runs owners of one shard, one after the other, until the server stops. What a panic leaves of an owner is dropped
-/// whole; the next one starts from the log. Requests that still wait in the inbox wait on.
+/// whole (and tells its callers so); the next one starts from the log.
 pub(crate) async fn supervise(deps: Deps, inbox: mpsc::Receiver<Request>, opened: Opened) {
     let inbox = Arc::new(tokio::sync::Mutex::new(inbox));
-    let mut opened = Some(opened);
-    let mut pause = REOPEN_PAUSE_MIN;
+    let mut opened = opened;
     loop {
-        let Some(open) = opened.take() else {
-            match deps.reader.open(deps.config.node).await {
-                Ok(reopened) => {
-                    tracing::info!(replayed = reopened.replayed, "the shard runs again");
-                    deps.health.set_ready();
-                    pause = REOPEN_PAUSE_MIN;
-                    opened = Some(reopened);
-                }
-                Err(error) => {
-                    let (reason, heals) = (error.told(), may_heal(&error));
-                    tracing::error!(reason, heals, "the shard cannot be opened again");
-                    deps.health.set_closed(&reason);
-                    if !heals || stopped_within(&deps, pause).await {
-                        return refuse_all(&inbox, &deps, reason).await;
-                    }
-                    pause = (pause * 2).min(REOPEN_PAUSE_MAX);
-                }
-            }
-            continue;
-        };
         // A task of its own, so that its panic is an answer here. The set ends it when this future is dropped.
         let mut life = JoinSet::new();
-        let owner = Owner::new(deps.clone(), Arc::clone(&inbox).lock_owned().await, open);
+        let owner = Owner::new(deps.clone(), Arc::clone(&inbox).lock_owned().await, opened);
         life.spawn(owner.run().in_current_span());
-        match life.join_next().await {
+        let (reason, patience) = match life.join_next().await {
             Some(Ok(Exit::Stopped)) | None => return,
+            // Its log did not answer for seconds already.
             Some(Ok(Exit::Reopen(reason))) => {
                 tracing::error!(reason, "the shard starts again from its log");
-                deps.health.set_closed(&reason);
+                (reason, Duration::ZERO)
             }
             Some(Err(_)) => {
                 tracing::error!("the owner of the shard panicked, it starts again from its log");
-                deps.health.set_closed("the shard starts again");
                 deps.metrics.panics.inc();
+                ("the shard starts again".to_owned(), REOPEN_PATIENCE)
             }
+        };
+        deps.health.set_closed(&reason);
+        match open_again(&deps, &inbox, reason, patience).await {
+            Some(again) => opened = again,
+            None => return,
         }
+    }
+}
+
+/// Opens the log again, however many tries it takes. Requests that wait in the inbox wait on for the next owner, but not
+/// longer than `patience`, and not once a try has failed: then they are told that nothing happened. `None` when there will
+/// be no owner any more and the server stopped.
+async fn open_again(
+    deps: &Deps,
+    inbox: &tokio::sync::Mutex<mpsc::Receiver<Request>>,
+    mut reason: String,
+    mut patience: Duration,
+) -> Option<Opened> {
+    let mut inbox = inbox.lock().await;
+    let mut pause = REOPEN_PAUSE_MIN;
+    loop {
+        // In a box, because it is large.
+        let mut opening = Box::pin(deps.reader.open(deps.config.node));
+        let refusing = async {
+            sleep(patience).await;
+            refuse_all(&mut inbox, deps, &reason).await;
+            // Closed: whoever is underway is waited for.
+            std::future::pending::<Infallible>().await
+        };
+        let tried = tokio::select! {
+            biased;
+            tried = &mut opening => tried,
+            never = refusing => match never {},
+        };
+        let error = match tried {
+            Ok(opened) => {
+                tracing::info!(replayed = opened.replayed, "the shard runs again");
+                deps.health.set_ready();
+                return Some(opened);
+            }
+            Err(error) => error,
+        };
+        let heals = may_heal(&error);
+        reason = error.told();
+        tracing::error!(reason, heals, "the shard cannot be opened again");
+        deps.health.set_closed(&reason);
+        let refusing = refuse_all(&mut inbox, deps, &reason);
+        if !heals {
+            refusing.await;
+            return None;
+        }
+        tokio::select! {
+            biased;
+            () = refusing => return None,
+            () = sleep(pause) => {}
+        }
+        (patience, pause) = (Duration::ZERO, (pause * 2).min(REOPEN_PAUSE_MAX));
     }
 }
 
@@ -136,25 +174,14 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Waits, and tells whether the server stopped meanwhile.
-async fn stopped_within(deps: &Deps, pause: Duration) -> bool {
-    let mut stop = deps.stop.clone();
-    tokio::select! {
-        biased;
-        () = stopped(&mut stop) => true,
-        () = sleep(pause) => *deps.stop.borrow(),
-    }
-}
-
-/// Nothing will be decided any more: answers until the server stops.
-async fn refuse_all(inbox: &tokio::sync::Mutex<mpsc::Receiver<Request>>, deps: &Deps, reason: String) {
-    let mut inbox = inbox.lock().await;
+/// Tells whoever asks that nothing happened, until the server stops and the inbox is empty. Cancel safe.
+async fn refuse_all(inbox: &mut mpsc::Receiver<Request>, deps: &Deps, reason: &str) {
     let mut stop = deps.stop.clone();
     loop {
         tokio::select! {
             biased;
             request = inbox.recv() => match request {
-                Some(request) => request.refuse(ExecuteError::Unavailable(reason.clone())),
+                Some(request) => request.refuse(ExecuteError::Unavailable(reason.to_owned())),
                 None => return,
             },
             () = stopped(&mut stop), if !inbox.is_closed() => inbox.close(),
