@@ -24,7 +24,7 @@ use roomhook_hooks::Hooks;
 use roomhook_log_disk::DiskLog;
 use roomhook_shard::Shards;
 
-pub(crate) use settings::{disk as disk_settings, realtime as realtime_settings};
+pub(crate) use settings::{disk as disk_settings, inbox_bytes, realtime as realtime_settings};
 
 use crate::{
     config::{self, Config},

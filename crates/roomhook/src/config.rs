@@ -222,6 +222,7 @@ pub(crate) struct Limits {
     pub(crate) usersig_cache_entries: u32,
     pub(crate) room_messages_per_s: u32,
     pub(crate) shard_inbox_max: u32,
+    pub(crate) queued_max: Size,
     pub(crate) rooms_cached_max: u32,
 }
 

@@ -102,7 +102,11 @@ impl Scenario {
             repeats: rough(50, 300),
             poison: rough(5, 100),
             tail: TailLimits { bytes_max: 1 << 20, records_max: dice.pick(&[1, 8, 10_000]) },
-            shard: shard(&dice),
+            shard: ShardConfig {
+                // Of its own, so that older seeds mean what they meant.
+                inbox_bytes_max: Dice::new(seed, 5).pick(&[2_000, 20_000, 32 << 20, 32 << 20]),
+                ..shard(&dice)
+            },
             hooks: hooks(&dice, has_hot_room),
             gate: gate(&dice),
         }

@@ -37,6 +37,10 @@ pub struct Config {
 
     /// Bytes that may wait for one socket before it is closed with 3008.
     pub outbox_bytes_max: usize,
+    /// What may be on its way from the logs to sockets' outboxes over all rooms of this process, in bytes; what several lanes
+    /// share counts once. When it is full, reading of the logs waits; a room that is being loaded asks its members to come
+    /// again.
+    pub queued_bytes_max: usize,
     /// Messages kept per room for members that come back.
     pub ring_messages_max: usize,
     /// Bytes kept per room for members that come back.
@@ -88,6 +92,7 @@ impl Default for Config {
             commands_burst: 300,
             frame_limits: Limits::default(),
             outbox_bytes_max: 1 << 20,
+            queued_bytes_max: 128 << 20,
             ring_messages_max: 300,
             ring_bytes_max: 1 << 20,
             rings_bytes_max: 256 << 20,

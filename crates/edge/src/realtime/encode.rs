@@ -65,6 +65,11 @@ impl Frames {
         }
     }
 
+    /// What they keep in memory as they are, in bytes; both formats together.
+    pub(crate) fn size(&self) -> usize {
+        self.json.plain.len() + self.protobuf.plain.len()
+    }
+
     pub(crate) fn get(&self, form: Form) -> &Bytes {
         let face = match form.format {
             Format::Json => &self.json,

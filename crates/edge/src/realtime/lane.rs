@@ -9,6 +9,7 @@ use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 
 use ahash::AHashMap;
 use bytes::Bytes;
+use roomhook_shard::Charge;
 use tokio::sync::mpsc;
 
 use super::{
@@ -37,6 +38,27 @@ pub(crate) enum Job {
     End { room: RoomNo, frames: Frames },
 }
 
+impl Job {
+    /// What it keeps in memory until the lane is done with it, in bytes. Messages are shared by lanes, and weighed by the
+    /// feed.
+    pub(crate) fn weight(&self) -> usize {
+        let bytes = match self {
+            Self::Join { reply, .. } => reply.len(),
+            Self::Leave { farewell, .. } => farewell.as_ref().map_or(0, Frames::size),
+            Self::Whisper { frames, .. } | Self::End { frames, .. } => frames.size(),
+            Self::Messages(_) => 0,
+        };
+        size_of::<Load>() + bytes
+    }
+}
+
+/// A job on its way to a lane, with its part of what may be on such ways. Jobs that share their bytes share that part.
+#[derive(Debug)]
+pub(crate) struct Load {
+    pub(crate) job: Job,
+    pub(crate) charge: Arc<Charge>,
+}
+
 /// New messages of one room, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Messages {
@@ -44,7 +66,8 @@ pub(crate) struct Messages {
     pub(crate) messages: Arc<[Arc<Encoded>]>,
 }
 
-/// Jobs that may wait for a lane. A feed waits when there are more, and falls behind in its log, which is the buffer.
+/// Jobs that may wait for a lane. A feed waits when there are more, or when all that is on its way to lanes weighs too much
+/// ([`Config::queued_bytes_max`](super::Config::queued_bytes_max)), and falls behind in its log, which is the buffer.
 pub(crate) const JOBS_MAX: usize = 1024;
 
 /// Jobs taken before what they amount to is sent.
@@ -55,7 +78,9 @@ const WRITES_PER_TURN: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Lane {
-    jobs: mpsc::Receiver<Job>,
+    jobs: mpsc::Receiver<Load>,
+    /// Of the jobs that were taken and whose messages are not sent yet.
+    charges: Vec<Arc<Charge>>,
     rooms: AHashMap<RoomNo, Room>,
     /// Rooms with unsent messages.
     unsent: Vec<RoomNo>,
@@ -80,32 +105,35 @@ struct Member {
 }
 
 impl Lane {
-    pub(crate) fn new(delay: Duration, metrics: RealtimeMetrics) -> (Self, mpsc::Sender<Job>) {
+    pub(crate) fn new(delay: Duration, metrics: RealtimeMetrics) -> (Self, mpsc::Sender<Load>) {
         let (sender, jobs) = mpsc::channel(JOBS_MAX);
         let backlog = Part::of(&metrics.lane_backlog);
-        (Self { jobs, rooms: AHashMap::new(), unsent: Vec::new(), delay, backlog, metrics }, sender)
+        let (rooms, unsent, charges) = (AHashMap::new(), Vec::new(), Vec::new());
+        (Self { jobs, charges, rooms, unsent, delay, backlog, metrics }, sender)
     }
 
     /// Works until all feeds are gone.
     pub(crate) async fn run(mut self) {
-        while let Some(job) = self.jobs.recv().await {
+        while let Some(load) = self.jobs.recv().await {
             if !self.delay.is_zero() {
                 tokio::time::sleep(self.delay).await;
             }
             self.backlog.set(self.jobs.len());
-            self.take(job).await;
+            self.take(load).await;
             for _ in 1..JOBS_PER_TURN {
-                let Ok(job) = self.jobs.try_recv() else { break };
-                self.take(job).await;
+                let Ok(load) = self.jobs.try_recv() else { break };
+                self.take(load).await;
             }
             self.backlog.set(self.jobs.len());
             for room in std::mem::take(&mut self.unsent) {
                 self.send_unsent(room).await;
             }
+            self.charges.clear();
         }
     }
 
-    async fn take(&mut self, job: Job) {
+    async fn take(&mut self, Load { job, charge }: Load) {
+        self.charges.push(charge);
         match job {
             Job::Messages(rooms) => {
                 for Messages { room: no, messages } in rooms {

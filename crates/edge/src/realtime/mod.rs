@@ -41,7 +41,7 @@ use std::{
 use prometheus_client::registry::Registry;
 use roomhook_centrifuge::{Publication, PushBody, Reply, codes};
 use roomhook_room::{AppId, UserId};
-use roomhook_shard::{LogId, ReadError};
+use roomhook_shard::{Budget, LogId, ReadError};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinSet,
@@ -114,6 +114,9 @@ impl Realtime {
         let deps = Arc::new(feed::Deps {
             router: services.router.clone(),
             lanes,
+            // Nearly always there are no early events at all. Both show in one gauge.
+            queued: Budget::new(config.queued_bytes_max / 4 * 3, metrics.queued_bytes.clone()),
+            early: Budget::new(config.queued_bytes_max / 4, metrics.queued_bytes.clone()),
             settings: config.feed_settings(services.router.shards()),
             reads: Arc::new(Semaphore::new(config.log_reads_max.max(1))),
             metrics: metrics.clone(),

@@ -27,6 +27,7 @@ pub struct RealtimeMetrics {
     pub(crate) whispers_dropped: Counter,
     pub(crate) recovered: Family<RecoveryLabels, Counter>,
     pub(crate) history_reads: Counter,
+    pub(crate) queued_bytes: Gauge,
     pub(crate) lane_backlog: Gauge,
     pub(crate) feed_backlog: Gauge,
     pub(crate) outbox: OutboxMetrics,
@@ -109,6 +110,11 @@ impl RealtimeMetrics {
         gauge("subscriptions", "Memberships of rooms held by client connections now", &m.subscriptions);
         gauge("rooms", "Rooms whose messages are kept encoded now", &m.rooms);
         gauge("ring_bytes", "Encoded messages kept for members that come back, in bytes", &m.ring_bytes);
+        gauge(
+            "queued_bytes",
+            "What is on its way to lanes or waits for a room to be loaded, in bytes; what lanes share counts once",
+            &m.queued_bytes,
+        );
         gauge(
             "lane_backlog",
             "Batches of encoded messages, joins and leaves that wait for lanes, all lanes together",

@@ -59,10 +59,16 @@ pub(super) fn shards(config: &Config) -> roomhook_shard::Config {
     roomhook_shard::Config {
         node: roomhook_shard::NodeId(fastrand::u64(..)),
         inbox_max: config.limits.shard_inbox_max as usize,
+        inbox_bytes_max: inbox_bytes(config),
         rooms_cached_max: config.limits.rooms_cached_max as usize,
         facts: Facts { room_messages_per_s: config.limits.room_messages_per_s },
         ..roomhook_shard::Config::default()
     }
+}
+
+/// What may wait for one shard, or for the directory, in bytes: an equal part of one half of all that may wait.
+pub(crate) fn inbox_bytes(config: &Config) -> usize {
+    bytes(config.limits.queued_max) / 2 / (usize::from(config.storage.shards) + 1)
 }
 
 pub(super) fn hooks(config: &Config) -> anyhow::Result<roomhook_hooks::Config> {
@@ -163,6 +169,8 @@ pub(crate) fn realtime(config: &Config) -> realtime::Config {
         commands_burst: own.commands_per_s.saturating_mul(3),
         frame_limits: roomhook_centrifuge::Limits { frame_bytes_max: bytes(own.frame_max), ..default.frame_limits },
         outbox_bytes_max: bytes(own.outbox_max),
+        // The other half is for shards.
+        queued_bytes_max: bytes(config.limits.queued_max) / 2,
         // A reply that filled the outbox would get its reader closed for being slow.
         reply_bytes_max: default.reply_bytes_max.min(bytes(own.outbox_max) / 2),
         ring_messages_max: own.ring_messages_max as usize,
@@ -264,6 +272,7 @@ mod tests {
         usersig_cache_entries = 14
         room_messages_per_s = 15
         shard_inbox_max = 16
+        queued_max = "40MiB"
         rooms_cached_max = 17
         [log]
         format = "json"
@@ -330,6 +339,7 @@ mod tests {
         assert_eq!((clients.frame_limits.frame_bytes_max, clients.outbox_bytes_max), (22 << 10, 256 << 10));
         assert_eq!((clients.ring_messages_max, clients.reply_messages_max), (23, 24));
         assert_eq!(clients.rings_bytes_max, 30 << 20);
+        assert_eq!(clients.queued_bytes_max, 20 << 20);
         assert_eq!((clients.write_delay.as_millis(), clients.ping_every.as_secs()), (25, 26));
         assert_eq!((clients.pong_within.as_secs(), clients.presence_members_max), (9, 27));
         assert_eq!(clients.join_leave_members_max, 28);
@@ -337,6 +347,7 @@ mod tests {
         assert_eq!(clients.check(), Ok(()));
 
         let shards = shards(&config);
+        assert_eq!(shards.inbox_bytes_max, 2 << 20, "nine shards and the directory share the other half");
         assert_eq!((shards.inbox_max, shards.rooms_cached_max, shards.facts.room_messages_per_s), (16, 17, 15));
         assert_eq!(usersig_cache(&config).entries_max, 14);
         assert_eq!(messages(&config).size_bytes_max, 2048);

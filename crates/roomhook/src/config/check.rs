@@ -268,6 +268,17 @@ fn limits(config: &Config, found: &mut Vec<Problem>) {
             ),
         ));
     }
+    let inbox = crate::app::inbox_bytes(config) as u64;
+    if inbox < limits.body_max.0 {
+        found.push(Problem::new(
+            "limits.queued_max",
+            format!(
+                "leaves {inbox} bytes for each of {} shards, which is below limits.body_max ({}): calls would wait one by one; \
+                 raise it",
+                config.storage.shards, limits.body_max
+            ),
+        ));
+    }
     for (key, value) in [
         ("connections_max", limits.connections_max),
         ("shard_inbox_max", limits.shard_inbox_max),

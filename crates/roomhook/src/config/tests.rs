@@ -144,6 +144,7 @@ fn combinations_that_would_surprise_at_night_stop_the_start() {
             "limits.message_max: is more than the store takes at once; write \"1023KiB\" or less",
         ),
         ("[limits]\nconnections_max = 0\n", "limits.connections_max"),
+        ("[limits]\nqueued_max = \"512KiB\"\n", "limits.queued_max: leaves 52428 bytes for each of 4 shards"),
         ("[log]\nlevel = \"loud\"\n", "log.level"),
     ] {
         let told = advice(text);

@@ -17,7 +17,7 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use roomhook_centrifuge::{Error, codes};
 use roomhook_room::{RoomKey, decode_record};
-use roomhook_shard::{LogId, Lsn, ReadError, Record, RecordStream, RoomView, Router};
+use roomhook_shard::{Budget, LogId, Lsn, ReadError, Record, RecordStream, RoomView, Router};
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinSet,
@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    lane::{Job, Messages, RoomNo},
+    lane::{Job, Load, Messages, RoomNo},
     telemetry::{Part, RealtimeMetrics},
 };
 use room::Room;
@@ -49,7 +49,12 @@ const TAIL_RETRY: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct Deps {
     pub(crate) router: Router,
-    pub(crate) lanes: Vec<mpsc::Sender<Job>>,
+    pub(crate) lanes: Vec<mpsc::Sender<Load>>,
+    /// What is on its way to lanes. Feeds wait for it.
+    pub(crate) queued: Budget,
+    /// Events that wait for rooms to be loaded. Another budget: a feed that waits for the one above cannot give back what it
+    /// holds of this one.
+    pub(crate) early: Budget,
     pub(crate) settings: Settings,
     /// Reads of the log underway.
     pub(crate) reads: Arc<Semaphore>,
@@ -199,26 +204,41 @@ impl Feed {
     /// Hands new messages to the lanes that have members of their rooms.
     async fn flush(&mut self) {
         let mut per_lane: Vec<Vec<Messages>> = self.deps.lanes.iter().map(|_| Vec::new()).collect();
+        // Counted once, however many lanes share it.
+        let mut weight = 0;
         for key in self.touched.drain(..) {
             let Some(room) = self.rooms.get_mut(&key) else { continue };
             let (room_no, messages) = (room.no(), Arc::<[_]>::from(room.take_unsent()));
+            if !room.members.is_empty() {
+                weight += messages.iter().map(|message| message.size()).sum::<usize>();
+            }
             for (lane, jobs) in per_lane.iter_mut().enumerate() {
                 if room.has_members_on(lane) {
                     jobs.push(Messages { room: room_no, messages: Arc::clone(&messages) });
                 }
             }
         }
+        if weight == 0 {
+            return;
+        }
+        // One part for all of it: a second one could wait for the first, which no lane has yet.
+        let charge = Arc::new(self.deps.queued.charge(weight).await);
         for (lane, jobs) in per_lane.into_iter().enumerate() {
             if !jobs.is_empty() {
-                self.to_lane(lane, Job::Messages(jobs)).await;
+                self.hand_over(lane, Load { job: Job::Messages(jobs), charge: Arc::clone(&charge) }).await;
             }
         }
     }
 
     async fn to_lane(&self, lane: usize, job: Job) {
+        let charge = Arc::new(self.deps.queued.charge(job.weight()).await);
+        self.hand_over(lane, Load { job, charge }).await;
+    }
+
+    async fn hand_over(&self, lane: usize, load: Load) {
         // A lane is gone only when the server stops.
         if let Some(lane) = self.deps.lanes.get(lane) {
-            let _ = lane.send(job).await;
+            let _ = lane.send(load).await;
         }
     }
 
@@ -288,7 +308,7 @@ impl Feed {
                 Loaded::View { key: log_key, no, view: Box::new(view) }
             });
             deps.metrics.rooms.inc();
-            Room::loading(no, key.clone(), deps.lanes.len())
+            Room::loading(no, key.clone(), deps)
         })
     }
 }

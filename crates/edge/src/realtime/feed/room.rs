@@ -9,7 +9,7 @@ use roomhook_centrifuge::{
     codes::{self, UnsubscribeCode},
 };
 use roomhook_room::{Event, Incarnation, MsgSeq, RoomKey, UserId};
-use roomhook_shard::{Lsn, RoomView};
+use roomhook_shard::{Charge, Lsn, RoomView};
 use tokio::time::Instant;
 
 use super::{
@@ -29,7 +29,7 @@ use crate::realtime::{
 /// "The room was closed": the subscription is over.
 pub(crate) const ROOM_CLOSED: UnsubscribeCode = UnsubscribeCode { code: 2101, reason: "room closed" };
 
-/// Events that may come while the room's view is awaited.
+/// Events that may come while the room's view is awaited, if there is also room for their weight.
 const EARLY_EVENTS_MAX: usize = 16_384;
 
 #[derive(Debug)]
@@ -62,6 +62,8 @@ enum Phase {
     Loading {
         waiters: Vec<Waiter>,
         early: Vec<(Lsn, Event)>,
+        /// Of the early events.
+        charge: Charge,
     },
     Live(Live),
 }
@@ -104,16 +106,16 @@ pub(super) enum Admission {
 }
 
 impl Room {
-    pub(super) fn loading(no: RoomNo, key: RoomKey, lanes: usize) -> Self {
+    pub(super) fn loading(no: RoomNo, key: RoomKey, deps: &Deps) -> Self {
         Self {
             no,
             channel: room_channel(&key.room),
             key,
-            phase: Phase::Loading { waiters: Vec::new(), early: Vec::new() },
+            phase: Phase::Loading { waiters: Vec::new(), early: Vec::new(), charge: deps.early.nothing() },
             members: AHashMap::new(),
             users: AHashMap::new(),
             watchers: 0,
-            per_lane: vec![0; lanes],
+            per_lane: vec![0; deps.lanes.len()],
             empty_since: None,
             unsent: Vec::new(),
         }
@@ -144,12 +146,14 @@ impl Room {
     pub(super) fn take(&mut self, at: Lsn, event: Event, deps: &Deps) -> Effect {
         let live = match &mut self.phase {
             Phase::Live(live) => live,
-            Phase::Loading { early, .. } if early.len() < EARLY_EVENTS_MAX => {
+            Phase::Loading { early, charge, .. } => {
+                if early.len() >= EARLY_EVENTS_MAX || !charge.try_grow(weight_of(&event)) {
+                    // The view is late, and too much waits for it: let everybody try again.
+                    return Effect::Ended(codes::unsubscribe::INSUFFICIENT_STATE);
+                }
                 early.push((at, event));
                 return Effect::None;
             }
-            // The view is minutes late: let everybody try again.
-            Phase::Loading { .. } => return Effect::Ended(codes::unsubscribe::INSUFFICIENT_STATE),
         };
         if at <= live.at {
             return Effect::None; // the view showed it already
@@ -188,7 +192,9 @@ impl Room {
             ring: Ring::new(Arc::clone(held)),
             waiters: Vec::new(),
         };
-        let Phase::Loading { waiters, early } = std::mem::replace(&mut self.phase, Phase::Live(live)) else {
+        // The early events keep their part of the budget until they are taken.
+        let Phase::Loading { waiters, early, charge: _charge } = std::mem::replace(&mut self.phase, Phase::Live(live))
+        else {
             return (Vec::new(), Effect::None);
         };
         let mut effect = Effect::None;
@@ -281,7 +287,11 @@ impl Room {
     fn count_in(&mut self, conn: &Arc<Conn>, join: &Join, metrics: &RealtimeMetrics) {
         self.empty_since = None;
         let Join { no, join_leave, .. } = *join;
-        if self.members.insert(conn.id(), Member { conn: Arc::clone(conn), join: no, join_leave }).is_none() {
+        // A feed that panics is not started again, so these counts must not go wrong, nor below zero, whoever joins twice.
+        let before = self.members.insert(conn.id(), Member { conn: Arc::clone(conn), join: no, join_leave });
+        if let Some(before) = before {
+            self.watchers = self.watchers.saturating_sub(usize::from(before.join_leave)) + usize::from(join_leave);
+        } else {
             metrics.subscriptions.inc();
             if let Some(user) = conn.user() {
                 *self.users.entry(user.clone()).or_default() += 1;
@@ -303,17 +313,17 @@ impl Room {
         }
         let Member { conn: member, join_leave, .. } = self.members.remove(&conn)?;
         metrics.subscriptions.dec();
-        self.watchers -= usize::from(join_leave);
+        self.watchers = self.watchers.saturating_sub(usize::from(join_leave));
         if let Some(user) = member.user()
             && let Some(count) = self.users.get_mut(user)
         {
-            *count -= 1;
+            *count = count.saturating_sub(1);
             if *count == 0 {
                 self.users.remove(user);
             }
         }
         if let Some(count) = self.per_lane.get_mut(member.lane()) {
-            *count -= 1;
+            *count = count.saturating_sub(1);
         }
         if self.members.is_empty() {
             self.empty_since = Some(now);
@@ -361,6 +371,15 @@ impl Room {
         }
         waits || !self.members.is_empty() || now.duration_since(empty_since) < linger
     }
+}
+
+/// What an event keeps in memory while it waits, in bytes. Only messages are of a size that matters.
+fn weight_of(event: &Event) -> usize {
+    let bytes = match event {
+        Event::MessageSent(message) => message.draft.body.len() + message.draft.custom_data.len(),
+        Event::RoomCreated { .. } | Event::RoomDestroyed { .. } => 0,
+    };
+    size_of::<(Lsn, Event)>() + bytes
 }
 
 impl Live {

@@ -2,6 +2,7 @@
 
 mod client;
 
+mod bounds;
 mod conversation;
 mod deflate;
 mod hostile;
