@@ -242,15 +242,21 @@ impl<C: ColdRead> RecordStream for TailStream<C> {
                     continue;
                 }
             };
-            debug_assert_eq!(
-                records.first().map(|r| r.lsn),
-                Some(self.next),
-                "a batch starts where the last one ended"
-            );
-            if let Some(last) = records.last() {
-                self.next = last.lsn.next();
-                return Ok(records);
-            }
+            // Nobody starts a reader again that panics: it is told, and stays where it is.
+            return match (records.first(), records.last()) {
+                (Some(first), Some(last)) if first.lsn == self.next => {
+                    self.next = last.lsn.next();
+                    Ok(records)
+                }
+                (first, _) => Err(ReadError::Corrupt {
+                    log: self.tail.log,
+                    at: self.next,
+                    reason: match first {
+                        Some(first) => format!("a batch starts at {} instead", first.lsn),
+                        None => "a batch without records".to_owned(),
+                    },
+                }),
+            };
         }
     }
 }

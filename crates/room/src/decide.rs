@@ -16,6 +16,9 @@ use crate::{
 ///
 /// # Errors
 /// The room's refusal. Nothing happened then.
+///
+/// # Panics
+/// When the message would not be `dense`: the state is not one that events fold to.
 pub fn decide(room: &Room, facts: &Facts, command: Command, now: UnixMillis) -> Result<Outcome, Reject> {
     match command {
         Command::Create(create) => decide_create(room, create, now),
@@ -87,7 +90,7 @@ fn decide_send(life: Option<&Life>, facts: &Facts, draft: Draft, now: UnixMillis
         return Ok(Outcome { events: Vec::new(), receipt: Receipt::Dropped { at } });
     }
     let seq = life.top.next();
-    debug_assert!(invariants::dense(life.top, seq));
+    assert!(invariants::dense(life.top, seq), "dense: {seq} after {}", life.top);
     let receipt = Receipt::Sent(Sent { seq, at, msg_id: draft.msg_id });
     let room_type = match life.info.room_type.as_str() {
         Message::LIVE => String::new(),

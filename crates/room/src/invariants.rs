@@ -16,6 +16,17 @@ pub fn dense(top: MsgSeq, next: MsgSeq) -> bool {
     next == top.next() && next.0 < MSG_SEQ_LIMIT
 }
 
+/// Whether an event may come next in a room: its messages are `dense`.
+#[must_use]
+pub fn continues(room: &Room, event: &Event) -> bool {
+    match (event, &room.life) {
+        (Event::MessageSent(message), Some(life)) => dense(life.top, message.seq),
+        // The rest of a past whose end the room's snapshot has already: see `fold`.
+        (Event::MessageSent(_), None) => true,
+        (Event::RoomCreated { .. } | Event::RoomDestroyed { .. }, _) => true,
+    }
+}
+
 /// `dense`, over the whole past of one room.
 #[must_use]
 pub fn all_dense<'a>(events: impl IntoIterator<Item = &'a Event>) -> bool {

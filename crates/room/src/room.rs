@@ -95,10 +95,14 @@ impl Life {
     }
 }
 
-/// What happened. Total: it cannot fail, because the event is already true.
+/// What happened. It cannot be refused, because the event is already true.
 ///
 /// A message of a room that is absent changes nothing. That happens when a restart replays a part of a room's past whose
 /// end (its destruction) is already in its snapshot; any part that ends with a destruction folds to an absent room.
+///
+/// # Panics
+/// When a message does not follow the room's last one (`dense`). What comes from a disk is checked with
+/// [`invariants::continues`](crate::invariants::continues) first.
 pub fn fold(room: &mut Room, event: &Event) {
     match event {
         Event::RoomCreated { at, incarnation, info, .. } => {
@@ -116,7 +120,7 @@ pub fn fold(room: &mut Room, event: &Event) {
         Event::RoomDestroyed { .. } => *room = Room::absent(),
         Event::MessageSent(message) => {
             let Some(life) = &mut room.life else { return };
-            debug_assert!(invariants::dense(life.top, message.seq), "dense: {} after {}", message.seq, life.top);
+            assert!(invariants::dense(life.top, message.seq), "dense: {} after {}", message.seq, life.top);
             life.top = message.seq;
             life.last_at = life.last_at.max(message.at);
             life.statistic.total_messages += 1;

@@ -29,6 +29,9 @@ pub enum StartError {
     Read { log: LogId, source: ReadError },
     #[error("record {lsn} of log {log} cannot be understood")]
     Record { log: LogId, lsn: Lsn, source: CodecError },
+    /// Its room's messages would not be `dense`.
+    #[error("record {lsn} of log {log} does not follow the one before it in its room")]
+    Hole { log: LogId, lsn: Lsn },
     #[error("record {lsn} of log {log} names no room")]
     Key { log: LogId, lsn: Lsn },
     #[error("row {row} of log {log} cannot be understood")]

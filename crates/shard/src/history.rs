@@ -1,6 +1,6 @@
 //! Messages of a room that were sent earlier.
 
-use roomhook_log::{Lsn, ReadError};
+use roomhook_log::ReadError;
 use roomhook_room::{CodecError, Event, Message, MsgSeq, RoomKey, decode_record};
 
 use crate::{error::ExecuteError, request::RoomView, router::Router};
@@ -53,14 +53,17 @@ impl Router {
         let mut scanned = 0;
         while !walk.is_done() && scanned < SCAN_RECORDS_MAX {
             let records = self.tail().last(room, before, PAGE_RECORDS).await?;
-            let Some(oldest) = records.first() else { break };
-            before = oldest.lsn;
+            let Some(oldest) = records.first().map(|record| record.lsn) else { break };
+            if oldest >= before {
+                let reason = format!("records before {before} were asked for");
+                return Err(ReadError::Corrupt { log: self.tail().shard_of(room), at: oldest, reason }.into());
+            }
+            before = oldest;
             scanned += records.len();
             for record in records.iter().rev() {
                 decode_record(&record.payload)?.into_iter().rev().for_each(|event| walk.take(event));
             }
         }
-        debug_assert!(before <= Lsn(view.at.0 + 1));
         let (messages, complete) = walk.finish();
         Ok(Some(History { room: view, messages, complete }))
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use roomhook_log::{AppendError, Claim, Epoch, Key, Log, LogId, Lsn, NodeId, ReadError, Record};
-use roomhook_room::{Room, RoomKey, UnixMillis, decode_record, fold};
+use roomhook_room::{Room, RoomKey, UnixMillis, decode_record, fold, invariants::continues};
 
 use crate::{
     cache::{Cache, Slot},
@@ -98,8 +98,14 @@ impl Reader {
     }
 
     fn fold(&self, room: &mut Room, record: &Record) -> Result<(), StartError> {
-        let unknown = |source| StartError::Record { log: self.log, lsn: record.lsn, source };
-        decode_record(&record.payload).map_err(unknown)?.iter().for_each(|event| fold(room, event));
+        let (log, lsn) = (self.log, record.lsn);
+        let unknown = |source| StartError::Record { log, lsn, source };
+        for event in decode_record(&record.payload).map_err(unknown)? {
+            if !continues(room, &event) {
+                return Err(StartError::Hole { log, lsn });
+            }
+            fold(room, &event);
+        }
         Ok(())
     }
 
@@ -140,6 +146,6 @@ pub(crate) fn may_heal(error: &StartError) -> bool {
     match error {
         StartError::Claim { source, .. } => matches!(source, AppendError::Ambiguous { .. } | AppendError::Full(_)),
         StartError::Read { source, .. } => matches!(source, ReadError::Io { .. }),
-        StartError::Record { .. } | StartError::Key { .. } | StartError::Row { .. } => false,
+        StartError::Record { .. } | StartError::Hole { .. } | StartError::Key { .. } | StartError::Row { .. } => false,
     }
 }

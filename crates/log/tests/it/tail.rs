@@ -119,3 +119,25 @@ async fn a_closed_tail_is_read_to_its_end() {
 fn a_hole_is_not_published() {
     tail(TailLimits::default()).publish(batch(102..103, 1));
 }
+
+/// A store that reads from the wrong place, or finds nothing where something is.
+struct Damaged(Arc<[Record]>);
+
+#[async_trait]
+impl ColdRead for Damaged {
+    async fn read_cold(&self, _log: LogId, _from: Lsn, _below: Lsn) -> Result<Arc<[Record]>, ReadError> {
+        Ok(Arc::clone(&self.0))
+    }
+}
+
+/// Before, release builds handed the wrong records out as if nothing was missing, and asked for ever when there were none.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_skips_records_is_not_believed() {
+    for read in [batch(52..60, 1), batch(0..0, 1)] {
+        let mut stream = TailStream::new(tail(TailLimits::default()), Arc::new(Damaged(read)), Lsn(50));
+        for _ in 0..2 {
+            let damaged = stream.next_batch().await.expect_err("not what was asked for");
+            assert!(matches!(damaged, ReadError::Corrupt { at: Lsn(50), .. }), "it stays where it was: {damaged}");
+        }
+    }
+}

@@ -1,8 +1,11 @@
 //! What a restart finds.
 
-use roomhook_log::{LogAppend as _, LogId, LogRead as _, Lsn};
-use roomhook_room::{Command, DEDUP_WINDOW_MS, Receipt};
-use roomhook_shard::Config;
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+use roomhook_log::{Key, LogAppend as _, LogId, LogRead as _, Lsn, NewRecord};
+use roomhook_room::{Command, DEDUP_WINDOW_MS, Event, Message, MsgSeq, Receipt, UnixMillis, encode_record};
+use roomhook_shard::{Config, ExecuteError, NodeId, StartError, start};
 
 use crate::world::{World, draft, room, user};
 
@@ -146,4 +149,46 @@ async fn time_does_not_go_back_over_a_restart() {
     assert!(at.is_sorted(), "{at:?}");
     let elsewhere = world.router.execute(room("elsewhere"), Command::Send(draft("cat", 1))).await.unwrap();
     assert!(matches!(elsewhere, Receipt::Sent(sent) if sent.at >= first.at));
+}
+
+/// Writes a message of the lobby with this number past its owner, as no owner would.
+async fn write_past_the_owner(world: &World, seq: u64) {
+    let mut claim = world.log.claim(LogId(0), NodeId(9)).await.unwrap();
+    let message = Message { seq: MsgSeq(seq), at: UnixMillis(1), room_type: String::new(), draft: draft("eve", 1) };
+    let payload = encode_record(&[Event::MessageSent(message)]);
+    let record = NewRecord { key: Key(room("lobby").to_bytes()), at_ms: 1, payload };
+    world.log.append(&mut claim, vec![record], Vec::new()).await.unwrap();
+}
+
+/// Before, release builds went on with numbers that were given already, and others died of it.
+#[tokio::test(start_paused = true)]
+async fn a_log_with_a_hole_in_a_room_stops_the_start_and_says_where() {
+    for seq in [1, 3, u64::MAX] {
+        let world = World::new().await;
+        world.create("lobby").await;
+        world.say("lobby", 1).await;
+        write_past_the_owner(&world, seq).await;
+        let end = world.log.bounds(LogId(0)).await.unwrap().next;
+        let log = Arc::new(world.log.restart());
+        let clock = Arc::new(|| UnixMillis(1));
+        let refused = start(log, 1, Config::default(), clock, &mut Registry::default()).await.unwrap_err();
+        assert!(matches!(refused, StartError::Hole { lsn, .. } if lsn.next() == end), "{refused:?}");
+    }
+}
+
+/// The same while the server runs: the shard says why it is not there, and stays so. Nobody starts what opens a log again.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_finds_a_hole_when_it_starts_again_says_so_until_a_person_looks() {
+    let world = World::new().await;
+    world.create("lobby").await;
+    write_past_the_owner(&world, 7).await;
+    world.clock.panic_once();
+    assert!(matches!(world.send("lobby", 1).await, Err(ExecuteError::Unavailable(_))));
+    for _ in 0..2 {
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        let later = world.send("lobby", 1).await;
+        let Err(ExecuteError::Unavailable(why)) = later else { panic!("{later:?}") };
+        assert!(why.contains("does not follow the one before it in its room"), "{why}");
+    }
+    world.shutdown().await;
 }
