@@ -269,7 +269,8 @@ impl Session {
 
     /// One command, or what was wrong with it.
     pub(crate) fn handle(&mut self, command: Result<Command, FrameError>, now: Duration) -> Step {
-        debug_assert!(!self.is_busy(), "commands are handed in one at a time");
+        // In the connection's own task: what it ends is this connection.
+        assert!(!self.is_busy(), "commands are handed in one at a time");
         if matches!(self.phase, Phase::Over) {
             return Step::Next;
         }
