@@ -1,6 +1,7 @@
 //! Holds the free room of a disk that others write to as well, by a file that grows when they free some and shrinks when they take some.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -52,7 +53,7 @@ impl Level {
     pub(crate) async fn hold(place: &Path) -> Result<Self> {
         let kind = statfs(place)?.filesystem_type();
         ensure!(kind != TMPFS_MAGIC, "{} is in memory, which is not ours to fill up", place.display());
-        let lock = lock().await?;
+        let lock = lock(place).await?;
         let free = free_bytes(place)?;
         let taken = (free / 4).clamp(TAKEN_MIN, TAKEN_MAX);
         let needed = 2 * taken;
@@ -137,9 +138,10 @@ fn resize(file: &File, size: &mut u64, wanted: u64) -> Result<()> {
     Ok(())
 }
 
-/// One at a time on this machine, whichever process it is in.
-async fn lock() -> Result<File> {
-    let file = File::create(std::env::temp_dir().join("roomhook-borrowed-disk.lock"))?;
+/// One at a time for each user of this machine, whichever process it is in: `place` is this user's.
+async fn lock(place: &Path) -> Result<File> {
+    let name = format!("roomhook-borrowed-disk-{}.lock", place.metadata()?.uid());
+    let file = File::create(std::env::temp_dir().join(name))?;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
