@@ -240,7 +240,9 @@ mod tests {
         for jobs in [10, 20] {
             let (lane, sender) = Lane::new(Duration::ZERO, metrics.clone());
             for conn in 0..jobs {
-                sender.send(Job::Leave { room: RoomNo(1), conn: ConnId(conn), farewell: None }).await.unwrap();
+                let job = Job::Leave { room: RoomNo(1), conn: ConnId(conn), farewell: None };
+                let charge = Arc::new(roomhook_shard::Budget::new(1, Default::default()).nothing());
+                sender.send(Load { job, charge }).await.unwrap();
             }
             tokio::spawn(lane.run());
             senders.push(sender);

@@ -308,7 +308,7 @@ impl Feed {
                 Loaded::View { key: log_key, no, view: Box::new(view) }
             });
             deps.metrics.rooms.inc();
-            Room::loading(no, key.clone(), deps)
+            Room::loading(no, key.clone(), deps.lanes.len(), deps.early.nothing())
         })
     }
 }

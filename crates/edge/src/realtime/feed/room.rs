@@ -106,16 +106,16 @@ pub(super) enum Admission {
 }
 
 impl Room {
-    pub(super) fn loading(no: RoomNo, key: RoomKey, deps: &Deps) -> Self {
+    pub(super) fn loading(no: RoomNo, key: RoomKey, lanes: usize, charge: Charge) -> Self {
         Self {
             no,
             channel: room_channel(&key.room),
             key,
-            phase: Phase::Loading { waiters: Vec::new(), early: Vec::new(), charge: deps.early.nothing() },
+            phase: Phase::Loading { waiters: Vec::new(), early: Vec::new(), charge },
             members: AHashMap::new(),
             users: AHashMap::new(),
             watchers: 0,
-            per_lane: vec![0; deps.lanes.len()],
+            per_lane: vec![0; lanes],
             empty_since: None,
             unsent: Vec::new(),
         }
@@ -412,7 +412,8 @@ mod tests {
         let form = Form { format: Format::Json, deflate_bytes_min: None };
         let conn = Arc::new(Conn::new(ConnId(1), ClientId(0xc1), form, 0, outbox, metrics.clone()));
         let lobby = RoomId::new("lobby").unwrap();
-        let mut room = Room::loading(RoomNo(1), RoomKey { app: AppId(1), room: lobby.clone() }, 1);
+        let charge = roomhook_shard::Budget::new(1, Default::default()).nothing();
+        let mut room = Room::loading(RoomNo(1), RoomKey { app: AppId(1), room: lobby.clone() }, 1, charge);
         for no in [1, 2] {
             let join = Join { id: 7, no: JoinNo(no), room: lobby.clone(), resume: None, join_leave: false };
             room.count_in(&conn, &join, &metrics);
