@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::peers;
 
 /// How long a test waits for a webhook that must come. Generous: it is only ever used up by a failure.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One webhook request as Python's standard library read it.
 #[derive(Debug, Clone, Deserialize)]

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{browser, peers, rest};
 
 /// How long a test waits for what must come. Generous: it is only ever used up by a failure.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which SDK, in which format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,9 @@ const FILLER_BYTES: usize = 8_000;
 #[tokio::test]
 async fn a_client_that_stops_reading_for_a_while_is_cut_and_misses_nothing() -> Result<()> {
     for flavour in [Flavour::JsJson, Flavour::JsProtobuf] {
-        let server = Setup::default().start().await?;
+        // A client that is stuck answers no pings, and on a busy machine it takes minutes to say so much.
+        let sections = "[realtime]\nping_every = \"10m\"".to_owned();
+        let server = Setup { sections, ..Setup::default() }.start().await?;
         let mut backend = lobby(&server).await?;
         let mut stuck = Sdk::connected(flavour, server.address(), "stuck").await?;
         let mut quick = Sdk::connected(Flavour::PythonJson, server.address(), "quick").await?;
