@@ -64,6 +64,9 @@ async fn of_a_whole_store_it_knows_all_and_changes_nothing() {
     store.shutdown().await;
 }
 
+/// Something done to the files of a store.
+type Damage = Box<dyn Fn(&Path)>;
+
 /// Before, nothing was found wrong with most of these.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_would_not_start_is_named_before_the_start() {
@@ -75,7 +78,7 @@ async fn what_would_not_start_is_named_before_the_start() {
         .map(|entry| keyspaces.join(entry.expect("entry").file_name()))
         .collect();
     names.sort();
-    let mut strange: Vec<(String, Box<dyn Fn(&Path)>)> = vec![
+    let mut strange: Vec<(String, Damage)> = vec![
         ("STORE is lost".into(), Box::new(|store| fs::remove_file(store.join("STORE")).expect("remove"))),
         ("STORE is empty".into(), Box::new(|store| fs::write(store.join("STORE"), "").expect("write"))),
         (

@@ -42,15 +42,18 @@ pub(super) struct Request {
 pub(super) fn weight_of(command: &Command) -> usize {
     let texts: usize = match command {
         Command::Import { accounts, .. } => accounts.iter().map(weight_of_account).sum(),
-        Command::PutEndpoint(endpoint) => {
-            let Endpoint { url, commands, extra_roots_pem, client_cert_pem, client_key_pem, .. } = &**endpoint;
-            let texts = [url, extra_roots_pem, client_cert_pem, client_key_pem].into_iter().chain(commands);
-            size_of::<Endpoint>() + texts.map(String::len).sum::<usize>()
-        }
+        Command::PutEndpoint(endpoint) => weight_of_endpoint(endpoint),
+        Command::TakeFirstValue { value, .. } => value.as_ref().map_or(0, |value| weight_of_endpoint(&value.endpoint)),
         Command::DeleteEndpoint { .. } => 0,
     };
     // The caller's side of the answer is some 256 bytes.
     size_of::<Request>() + 256 + texts
+}
+
+fn weight_of_endpoint(endpoint: &Endpoint) -> usize {
+    let Endpoint { url, commands, extra_roots_pem, client_cert_pem, client_key_pem, .. } = endpoint;
+    let texts = [url, extra_roots_pem, client_cert_pem, client_key_pem].into_iter().chain(commands);
+    size_of::<Endpoint>() + texts.map(String::len).sum::<usize>()
 }
 
 fn weight_of_account(account: &ImportAccount) -> usize {
