@@ -307,6 +307,19 @@ impl LogRead for DiskLog {
         one.blocking(move |engine| engine.of_key(&key, from, below, limit)).await
     }
 
+    async fn record(&self, log: LogId, at: Lsn) -> Result<Option<Record>, ReadError> {
+        let one = self.log(log)?;
+        if at >= one.tail.next() {
+            return Ok(None);
+        }
+        // So short a stretch is in one chunk.
+        match one.blocking(move |engine| engine.read_cold(at, at.next())).await {
+            Ok(records) => Ok(records.first().cloned()),
+            Err(ReadError::Trimmed { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError> {
         let one = self.log(log)?;
         let engine = one.engine.read();

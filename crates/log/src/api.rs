@@ -64,6 +64,12 @@ pub trait LogRead: Send + Sync + fmt::Debug {
         limit: usize,
     ) -> Result<Vec<Record>, ReadError>;
 
+    /// The record at one position, without those around it; `None` when it was trimmed or is not written yet.
+    ///
+    /// # Errors
+    /// As [`ReadError`] names them. Cancel safe.
+    async fn record(&self, log: LogId, at: Lsn) -> Result<Option<Record>, ReadError>;
+
     /// First readable and next free position.
     ///
     /// # Errors

@@ -178,6 +178,12 @@ impl LogRead for Store {
         self.inner.of_key(log, key, from, below, limit).await
     }
 
+    async fn record(&self, log: LogId, at: Lsn) -> Result<Option<Record>, ReadError> {
+        self.fails_to_read(log)?;
+        self.world.step("crash: reading records").await;
+        self.inner.record(log, at).await
+    }
+
     async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError> {
         self.fails_to_read(log)?;
         self.inner.bounds(log).await

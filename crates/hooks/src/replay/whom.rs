@@ -136,22 +136,18 @@ impl Handle {
     ) -> Result<(Record, Content), HandleError> {
         let DeliveryId { shard, pos: EventPos { lsn, index } } = id;
         let (world, log) = (&self.world, LogId(shard));
-        // Reading what is still to come would wait for it, and logs beside the shards' hold no events.
-        if shard >= world.shards || lsn >= world.log.bounds(log).await?.next {
+        // Logs beside the shards' hold no events.
+        if shard >= world.shards {
             return Err(HandleError::NoEvent);
         }
-        let batch = match world.log.read(log, lsn)?.next_batch().await {
-            Err(ReadError::Trimmed { .. }) => return Err(HandleError::NoEvent),
-            batch => batch?,
-        };
-        let record = batch.first().filter(|record| record.lsn == lsn).ok_or(HandleError::NoEvent)?;
+        let record = world.log.record(log, lsn).await?.ok_or(HandleError::NoEvent)?;
         if !record.key.0.starts_with(&settings.endpoint.app.0.to_be_bytes()) {
             return Err(HandleError::NoEvent);
         }
-        let content = plan::content_at(record, index, settings.style)?.ok_or(HandleError::NoEvent)?;
+        let content = plan::content_at(&record, index, settings.style)?.ok_or(HandleError::NoEvent)?;
         match roomhook_room::decode_record(&record.payload)?.get(index as usize) {
             Some(Event::MessageSent(message)) if message.draft.forbid_after_hook => Err(HandleError::Forbidden),
-            _ => Ok((record.clone(), content)),
+            _ => Ok((record, content)),
         }
     }
 }

@@ -347,6 +347,17 @@ async fn replaying_parked_deliveries_reads_no_more_than_their_own_records() {
 }
 
 #[tokio::test]
+async fn sending_one_event_again_reads_its_record_alone() {
+    let (mut world, _home) = delivered(40).await;
+    let first = world.hooks().trail(&room("r"), MsgSeq(1)).await.expect("trail");
+    let id = DeliveryId { shard: first.shard, pos: first.pos };
+    let before = world.reads.records();
+    assert_eq!(replay(&world, What::One(id), None).await.done.acknowledged, 1);
+    assert_eq!(world.reads.records() - before, 2, "once when it is asked for, once when it is sent");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn more_parked_ones_than_may_be_set_aside_all_get_their_second_life() {
     let (mut world, receiver) = parked(6, 2).await;
     let elsewhere = Receiver::start().await;

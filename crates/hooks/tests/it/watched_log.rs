@@ -84,6 +84,12 @@ impl LogRead for WatchedLog {
         Ok(records)
     }
 
+    async fn record(&self, log: LogId, at: Lsn) -> Result<Option<Record>, ReadError> {
+        let record = self.log.record(log, at).await?;
+        self.reads.count(record.as_slice());
+        Ok(record)
+    }
+
     async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError> {
         self.log.bounds(log).await
     }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     api::Log,
     error::ReadError,
-    types::{Lsn, NewRecord, Record},
+    types::{LogId, Lsn, NewRecord, Record},
 };
 
 pub(super) async fn all(factory: &dyn Factory) {
@@ -20,6 +20,7 @@ pub(super) async fn all(factory: &dyn Factory) {
     the_newest_records_of_a_key(factory).await;
     the_newest_records_inside_large_appends(factory).await;
     a_key_is_read_on_from_anywhere(factory).await;
+    one_record_is_read_without_its_neighbours(factory).await;
     what_was_trimmed_is_told(factory).await;
 }
 
@@ -186,6 +187,27 @@ async fn a_key_is_read_on_from_anywhere(factory: &dyn Factory) {
     }
 }
 
+async fn one_record_is_read_without_its_neighbours(factory: &dyn Factory) {
+    let store = factory.create().await;
+    let mut owner = claim(&store, LOG).await;
+    for chunk in 0..20 {
+        append(&store, &mut owner, records("a", chunk * 10..chunk * 10 + 10)).await;
+    }
+    for at in [1, 2, 11, 12, 100, 201] {
+        let record = store.record(LOG, Lsn(at)).await.expect("record").expect("it is there");
+        assert_eq!(record.lsn, Lsn(at));
+    }
+    for at in [0, 202, u64::MAX] {
+        assert_eq!(
+            store.record(LOG, Lsn(at)).await.expect("record"),
+            None,
+            "nothing is at {at}, and nobody waits for it"
+        );
+    }
+    let other = store.record(LogId(7), Lsn(1)).await;
+    assert!(matches!(other, Err(ReadError::NoSuchLog(LogId(7)))), "{other:?}");
+}
+
 async fn what_was_trimmed_is_told(factory: &dyn Factory) {
     let store = factory.create().await;
     let mut owner = claim(&store, LOG).await;
@@ -216,5 +238,7 @@ async fn what_was_trimmed_is_told(factory: &dyn Factory) {
     let of_key = store.of_key(LOG, &key("a"), Lsn(1), Lsn(u64::MAX), 3).await.expect("of_key");
     assert_eq!(of_key.first().map(|record| record.lsn), Some(bounds.first), "what is left of it");
     assert!(store.of_key(LOG, &key("a"), Lsn(1), bounds.first, 3).await.expect("of_key").is_empty());
+    assert_eq!(store.record(LOG, Lsn(bounds.first.0 - 1)).await.expect("record"), None);
+    assert!(store.record(LOG, bounds.first).await.expect("record").is_some());
     append(&store, &mut owner, records("a", 500..510)).await;
 }

@@ -197,6 +197,12 @@ impl LogRead for MemoryLog {
         self.log(log)?.state.lock().of_key(key, from, below, limit)
     }
 
+    async fn record(&self, log: LogId, at: Lsn) -> Result<Option<Record>, ReadError> {
+        let state = self.log(log)?.state.lock();
+        state.check_open()?;
+        Ok(state.record(at).cloned())
+    }
+
     async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError> {
         Ok(self.log(log)?.state.lock().bounds())
     }

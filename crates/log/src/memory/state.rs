@@ -157,7 +157,7 @@ impl State {
         if self.closed { Err(ReadError::Closed) } else { Ok(()) }
     }
 
-    fn record(&self, lsn: Lsn) -> Option<&Record> {
+    pub(super) fn record(&self, lsn: Lsn) -> Option<&Record> {
         self.records.get(usize::try_from(lsn.0.checked_sub(self.first.0)?).ok()?)
     }
 

@@ -164,8 +164,7 @@ impl TryFrom<wire::Endpoint> for Endpoint {
             generation: endpoint.generation,
             created_at: UnixMillis(endpoint.created_at_ms),
             begins: Positions(endpoint.begins),
-            // Older releases told times: what they left unjudged is judged by the oldest switches that have a place.
-            past: endpoint.past.into_iter().filter(|past| !past.until.is_empty()).map(PastSwitches::from).collect(),
+            past: endpoint.past.into_iter().map(PastSwitches::from).collect(),
         })
     }
 }

@@ -71,7 +71,9 @@ pub(super) struct MessageSent {
     pub(super) client_ip4: Option<u32>,
     #[prost(fixed32, tag = "7")]
     pub(super) random: u32,
-    // Tag 8 said whether `random` alone told a repeat.
+    /// What the sender said, hashed; absent where the sender chose no `random`.
+    #[prost(fixed64, optional, tag = "8")]
+    pub(super) content: Option<u64>,
     #[prost(fixed64, tag = "9")]
     pub(super) msg_id_account: u64,
     #[prost(uint64, tag = "10")]
@@ -99,9 +101,6 @@ pub(super) struct MessageSent {
     pub(super) client_high: Option<u64>,
     #[prost(fixed64, tag = "20")]
     pub(super) client_low: u64,
-    /// Absent where the sender chose no `random`.
-    #[prost(fixed64, optional, tag = "21")]
-    pub(super) content: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -188,9 +187,8 @@ pub(super) struct Life {
     /// Senders of the dedup window, by number in `window`.
     #[prost(string, repeated, tag = "9")]
     pub(super) window_senders: Vec<String>,
-    // Tag 10 was a window without contents.
     /// The dedup window, packed as `compact.rs` says.
-    #[prost(bytes = "bytes", tag = "11")]
+    #[prost(bytes = "bytes", tag = "10")]
     pub(super) window: Bytes,
 }
 

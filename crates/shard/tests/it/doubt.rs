@@ -56,6 +56,10 @@ impl LogRead for Sulking {
         self.log.of_key(log, key, from, below, limit).await
     }
 
+    async fn record(&self, log: LogId, at: Lsn) -> Result<Option<Record>, ReadError> {
+        self.log.record(log, at).await
+    }
+
     async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError> {
         self.log.bounds(log).await
     }

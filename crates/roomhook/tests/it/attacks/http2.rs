@@ -36,9 +36,9 @@ const STATUS_103: &[u8] = b"\x08\x03103";
 
 const WAITING: &str = "no full answer in time, while waiting for the answer";
 const UNASKED: &str = "the endpoint sent more than 4194304 bytes and no answer";
-const REFUSED: &str = "4 connections ended before the request was looked at: http2 error: stream error received: \
+const REFUSED: &str = "4 connections ended without an answer: http2 error: stream error received: \
                        refused stream before processing any application logic";
-const GOODBYE: &str = "4 connections ended before the request was looked at: http2 error: connection error received: \
+const GOODBYE: &str = "4 connections ended without an answer: http2 error: connection error received: \
                        not a result of an error";
 const CONTINUATIONS: &str =
     "http2 error: connection error detected: detected excessive load generating behavior (b\"too_many_continuations\")";
