@@ -35,6 +35,8 @@ async fn the_admin_api_is_what_its_document_says() -> Result<()> {
     lobby(&server).await?.text("lobby", "ana_k", "hello").await?;
 
     let document = format!("http://{}/admin/api/openapi.json", server.admin_address());
+    // It remembers what it saw in the folder that it runs in.
+    let folder = tempfile::tempdir()?;
     let mut schemathesis = Command::new(peers::python()?.with_file_name("schemathesis"));
     schemathesis
         .arg("--config-file")
@@ -42,6 +44,7 @@ async fn the_admin_api_is_what_its_document_says() -> Result<()> {
         .args(["run", &document, "--header", &format!("Authorization: Bearer {TOKEN}")])
         .args(["--seed", SEED, "--max-examples", EXAMPLES, "--generation-database", "none"])
         .args(["--request-timeout", "30", "--warnings", "off", "--no-color", "--continue-on-failure"])
+        .current_dir(folder.path())
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let output = timeout(PATIENCE, schemathesis.output()).await.context("schemathesis does not come to an end")??;
