@@ -7,6 +7,7 @@ mod api;
 mod error;
 mod types;
 
+pub mod entry;
 pub mod limits;
 mod tail;
 

@@ -1,0 +1,18 @@
+//! The journal: one file after the other, written by one thread, the truth of a store. `docs/store.md` tells every byte.
+//!
+//! Nothing here knows what an entry means: places, frames, files and what can be wrong with them.
+
+mod error;
+mod frame;
+mod scan;
+mod segment;
+mod writer;
+
+pub use error::JournalError;
+pub(crate) use frame::{Flags, Frame, FrameDraft, Origin, Place};
+pub(crate) use scan::{Walk, distrust_memory, is_there, segments};
+pub(crate) use segment::{Segment, numbers, path, sweep_drafts};
+pub(crate) use writer::{Newest, Writer};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! Writes frames, one after the other. Blocks; one thread has it.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use bytes::BytesMut;
+
+use super::{
+    frame::{Flags, FrameDraft, Origin, Place, aligned},
+    segment::{self, HEAD_BYTES, Prepared, Segment},
+};
+
+/// The first segment of a store, so that a new one costs next to nothing. Each further one is larger, up to what is configured.
+const FIRST_BYTES: u64 = 1 << 20;
+const GROWTH: u64 = 4;
+
+/// The newest frame: what a mirror remembers, to find out whether the journal still has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Newest {
+    pub(crate) position: u64,
+    pub(crate) boot: u64,
+    pub(crate) flags: Flags,
+}
+
+/// Where a journal is written to.
+pub(crate) struct Writer {
+    folder: PathBuf,
+    origin: Origin,
+    /// Segments are this long at most, unless a single frame is longer.
+    bytes_max: u64,
+    file: Arc<File>,
+    segment: Segment,
+    /// Bytes of the present segment's file that frames may take.
+    capacity: u64,
+    place: Place,
+    /// Where the newest frame begins, and how it was written.
+    newest: Newest,
+    /// The next segment, while it is filled with zeros.
+    next: Option<JoinHandle<io::Result<Prepared>>>,
+}
+
+impl Writer {
+    /// Begins segment `number` at `place`, before which all is durable.
+    pub(crate) fn begin(
+        folder: PathBuf,
+        origin: Origin,
+        bytes_max: u64,
+        number: u32,
+        (place, newest): (Place, Newest),
+    ) -> io::Result<Self> {
+        let flags = Flags { synced: true, closing: false };
+        let prepared = segment::prepare(&folder, number, FIRST_BYTES.min(bytes_max))?;
+        let capacity = prepared.bytes;
+        let (file, segment) = prepared.begin(&folder, origin, place, flags)?;
+        Ok(Self { folder, origin, bytes_max, file: Arc::new(file), segment, capacity, place, newest, next: None })
+    }
+
+    /// Goes on in `segment`, behind `place`, where nothing but zeros follows.
+    pub(crate) fn go_on(
+        folder: PathBuf,
+        origin: Origin,
+        bytes_max: u64,
+        segment: Segment,
+        (place, newest): (Place, Newest),
+    ) -> io::Result<Self> {
+        let file = File::options().read(true).write(true).open(&segment.path)?;
+        let capacity = file.metadata()?.len();
+        Ok(Self { folder, origin, bytes_max, file: Arc::new(file), segment, capacity, place, newest, next: None })
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.place
+    }
+
+    pub(crate) fn newest(&self) -> Newest {
+        self.newest
+    }
+
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// Whether a frame of `len` bytes goes into the present segment. One that is too long for any goes into an empty one.
+    pub(crate) fn has_room(&self, len: usize) -> bool {
+        let used = self.segment.offset(self.place.position);
+        used == HEAD_BYTES as u64 || used + aligned(len) <= self.capacity
+    }
+
+    /// Begins the next segment. When this fails, nothing has happened: it can be tried again. `flags` are those of the frames so far.
+    pub(crate) fn roll(&mut self, flags: Flags) -> io::Result<()> {
+        let prepared = match self.next.take() {
+            Some(preparing) => preparing.join().unwrap_or_else(|_| Err(io::Error::other("preparing panicked"))),
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            // Without zeros it works as well, only slower.
+            Err(_) => segment::prepare(&self.folder, self.segment.number + 1, 0)?,
+        };
+        let capacity = prepared.bytes.max(self.capacity);
+        let (file, segment) = prepared.begin(&self.folder, self.origin, self.place, flags)?;
+        (self.file, self.segment, self.capacity) = (Arc::new(file), segment, capacity);
+        Ok(())
+    }
+
+    /// Writes a frame, and syncs it if `flags` say so. After an error nobody knows what the disk has: never write again.
+    ///
+    /// Returns the buffer, to be used again.
+    pub(crate) fn write(&mut self, draft: FrameDraft, flags: Flags) -> io::Result<BytesMut> {
+        let (bytes, end) = draft.finish(self.place, self.origin, flags);
+        self.file.write_all_at(&bytes, self.segment.offset(self.place.position))?;
+        if flags.synced {
+            self.file.sync_data()?;
+        }
+        self.newest = Newest { position: self.place.position, boot: self.origin.boot, flags };
+        self.place = end;
+        self.prepare_next();
+        Ok(bytes)
+    }
+
+    /// Begins to fill the next segment with zeros when half of this one is used.
+    fn prepare_next(&mut self) {
+        if self.next.is_some() || self.segment.offset(self.place.position) < self.capacity / 2 {
+            return;
+        }
+        let (folder, number) = (self.folder.clone(), self.segment.number + 1);
+        let bytes = self.capacity.saturating_mul(GROWTH).min(self.bytes_max);
+        let preparing = thread::Builder::new()
+            .name("journal-next".to_owned())
+            .spawn(move || segment::prepare(&folder, number, bytes));
+        // Without a thread the next segment is made when it is needed.
+        self.next = preparing.ok();
+    }
+
+    /// Removes what was prepared for nothing.
+    pub(crate) fn close(mut self) -> io::Result<()> {
+        match self.next.take().map(JoinHandle::join) {
+            Some(Ok(Ok(prepared))) => prepared.discard(),
+            // What could not be prepared is swept up by the next start.
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes what was written without a sync durable.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}

@@ -1,0 +1,360 @@
+//! All that happens behind the receipts: the mirror follows, dumps are made, segments that retention allows go. A thread of its own,
+//! so that none of it holds up a sender.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex};
+use roomhook_log::{LogId, Lsn, ReadError};
+use roomhook_mirror::{Applied, EntryIndex, Mirror, MirrorError, SegmentStart};
+use tokio::sync::watch;
+
+use crate::{
+    config::Clock,
+    dumps::Dumps,
+    durable::sync_folder,
+    job::Reply,
+    journal,
+    place::Standing,
+    plan::Positions,
+    retention::{Candidate, Policy, droppable},
+    telemetry::StoreMetrics,
+};
+
+/// What may wait to be mirrored, in bytes of records and rows; the committer waits beyond.
+const WAITING_BYTES_MAX: usize = 32 << 20;
+/// So much is not left lying about, whatever the time.
+const EAGER_BYTES: usize = 1 << 20;
+/// How long the mirror may lag while nobody asks: one batch for many frames costs far less than one for each.
+const LAG: Duration = Duration::from_millis(20);
+/// A dump is made when a segment is full, and at least this often while anything changes.
+const DUMP_PERIOD: Duration = Duration::from_secs(3600);
+/// How often an idle keeper looks for segments that have grown too old.
+const IDLE_TICK: Duration = Duration::from_secs(30);
+/// Segments dropped at a time: unlinking a large file holds up others who write to the same file system.
+const DROPS_AT_ONCE: usize = 1;
+const DROP_PAUSE: Duration = Duration::from_millis(200);
+
+enum Work {
+    Apply(Applied, usize),
+    Segment(SegmentStart),
+    /// Somebody reads what may not be there yet.
+    Hurry,
+    Retain(Reply<()>),
+    Close,
+}
+
+/// How far the mirror has got, for those who read it. Numbers of batches.
+#[derive(Clone, Debug)]
+pub(crate) struct Following {
+    sent: Arc<AtomicU64>,
+    applied: watch::Receiver<u64>,
+    work: Sender<Work>,
+}
+
+impl Following {
+    /// Waits until the mirror has all that was answered before this call. Cancel safe.
+    pub(crate) async fn caught_up(&self, log: LogId) -> Result<(), ReadError> {
+        let wanted = self.sent.load(Ordering::Acquire);
+        let mut applied = self.applied.clone();
+        if *applied.borrow() >= wanted {
+            return Ok(());
+        }
+        // If the keeper is gone, the wait ends with an error.
+        let _ = self.work.send(Work::Hurry);
+        let reason = || "the mirror follows no more; restart the server: it is made anew then".to_owned();
+        applied
+            .wait_for(|applied| *applied >= wanted)
+            .await
+            .map(drop)
+            .map_err(|_| ReadError::Io { log, reason: reason() })
+    }
+
+    /// Frames that the mirror has not taken in yet.
+    pub(crate) fn lag(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed).saturating_sub(*self.applied.borrow())
+    }
+}
+
+/// The committer's hold on the keeper.
+pub(crate) struct Keeper {
+    work: Sender<Work>,
+    waiting: Arc<Waiting>,
+    sent: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Bytes on their way to the mirror.
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: Mutex<usize>,
+    less: Condvar,
+}
+
+/// What the keeper works on.
+pub(crate) struct Charge {
+    pub(crate) mirror: Arc<Mirror>,
+    pub(crate) journal: PathBuf,
+    pub(crate) dumps: Dumps,
+    pub(crate) retention: Policy,
+    pub(crate) clock: Clock,
+    /// Why the store takes no more, once it does not.
+    pub(crate) poisoned: Arc<Mutex<Option<String>>>,
+    pub(crate) metrics: StoreMetrics,
+}
+
+impl Keeper {
+    pub(crate) fn start(charge: Charge) -> std::io::Result<(Self, Following)> {
+        let (work, queue) = mpsc::channel();
+        let (sent, waiting) = (Arc::new(AtomicU64::new(0)), Arc::new(Waiting::default()));
+        let (applied, watched) = watch::channel(0);
+        let keeping = Keeping {
+            charge,
+            waiting: Arc::clone(&waiting),
+            applied,
+            pending: Pending::default(),
+            dumped_at: Instant::now(),
+            is_changed: false,
+            dropped_at: None,
+        };
+        let thread = thread::Builder::new().name("keeper".to_owned()).spawn(move || keeping.run(&queue))?;
+        let following = Following { sent: Arc::clone(&sent), applied: watched, work: work.clone() };
+        Ok((Self { work, waiting, sent, thread: Some(thread) }, following))
+    }
+
+    /// Entries that were just written. Waits while too much is on its way.
+    pub(crate) fn apply(&self, entries: Vec<EntryIndex>, standing: Standing, positions: &Positions) {
+        let bytes = entries.iter().map(weight).sum();
+        {
+            let mut waiting = self.waiting.bytes.lock();
+            self.waiting.less.wait_while(&mut waiting, |waiting| *waiting > WAITING_BYTES_MAX);
+            *waiting += bytes;
+        }
+        self.sent.fetch_add(1, Ordering::Release);
+        // A keeper that died has poisoned the store.
+        let _ = self.work.send(Work::Apply(Applied { entries, stand: Some(standing.stand(positions)) }, bytes));
+    }
+
+    /// What is written from here on lies in segment `number`.
+    pub(crate) fn begin_segment(&self, number: u32, place: u64, positions: &Positions) {
+        let _ = self.work.send(Work::Segment(segment_start(number, place, positions)));
+    }
+
+    pub(crate) fn retain(&self, reply: Reply<()>) {
+        let _ = self.work.send(Work::Retain(reply));
+    }
+
+    /// Waits until all is mirrored and the mirror is let go of.
+    pub(crate) fn close(&mut self) {
+        let _ = self.work.send(Work::Close);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+pub(crate) fn segment_start(number: u32, place: u64, positions: &Positions) -> SegmentStart {
+    SegmentStart {
+        number,
+        place,
+        logs: positions.iter().map(|(log, position)| (*log, position.next)).collect(),
+        newest_at_ms: positions.values().map(|position| position.newest_at_ms).max().unwrap_or_default(),
+    }
+}
+
+/// About as many bytes as an entry holds on to while it waits.
+fn weight(entry: &EntryIndex) -> usize {
+    let records: usize = entry.records.iter().map(|record| record.key.0.len() + record.payload.len() + 64).sum();
+    let rows = entry.owner_rows.iter().chain(&entry.hook_rows);
+    records + rows.map(|row| row.key.len() + row.value.as_ref().map_or(0, bytes::Bytes::len) + 64).sum::<usize>() + 128
+}
+
+// === the thread ===
+
+#[derive(Default)]
+struct Pending {
+    batches: Vec<Applied>,
+    bytes: usize,
+    since: Option<Instant>,
+}
+
+struct Keeping {
+    charge: Charge,
+    waiting: Arc<Waiting>,
+    applied: watch::Sender<u64>,
+    pending: Pending,
+    dumped_at: Instant,
+    is_changed: bool,
+    dropped_at: Option<Instant>,
+}
+
+impl Keeping {
+    fn run(mut self, queue: &Receiver<Work>) {
+        loop {
+            match queue.recv_timeout(self.patience()) {
+                Ok(Work::Apply(applied, bytes)) => {
+                    self.pending.batches.push(applied);
+                    self.pending.bytes += bytes;
+                    self.pending.since.get_or_insert_with(Instant::now);
+                    if self.pending.bytes >= EAGER_BYTES {
+                        self.flush();
+                    }
+                }
+                Ok(Work::Hurry) | Err(RecvTimeoutError::Timeout) => self.flush(),
+                Ok(Work::Segment(start)) => {
+                    self.flush();
+                    self.begin_segment(start);
+                }
+                Ok(Work::Retain(reply)) => {
+                    self.flush();
+                    self.retain_all();
+                    // Nobody has to wait for the answer.
+                    let _ = reply.send(Ok(()));
+                }
+                Ok(Work::Close) | Err(RecvTimeoutError::Disconnected) => return self.close(),
+            }
+            self.look_after();
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        match (self.pending.since, self.dropped_at) {
+            (Some(since), _) => LAG.saturating_sub(since.elapsed()),
+            (None, Some(_)) => DROP_PAUSE,
+            (None, None) => IDLE_TICK,
+        }
+    }
+
+    /// Takes in what waits, at once.
+    fn flush(&mut self) {
+        let Pending { batches, bytes, .. } = std::mem::take(&mut self.pending);
+        if batches.is_empty() {
+            return;
+        }
+        let count = batches.len() as u64;
+        if !self.is_failed()
+            && let Err(error) = self.charge.mirror.apply(&batches)
+        {
+            self.fail(&error);
+        }
+        *self.waiting.bytes.lock() -= bytes;
+        self.waiting.less.notify_all();
+        if !self.is_failed() {
+            self.is_changed = true;
+            self.applied.send_modify(|applied| *applied += count);
+        }
+    }
+
+    fn is_failed(&self) -> bool {
+        self.charge.poisoned.lock().is_some()
+    }
+
+    /// The journal has everything; but nobody could read it, and nothing would ever go.
+    fn fail(&self, error: &MirrorError) {
+        let reason = format!("the mirror failed: {error}");
+        tracing::error!(reason, "the store takes nothing more until a restart");
+        self.charge.poisoned.lock().get_or_insert(reason);
+    }
+
+    fn begin_segment(&mut self, start: SegmentStart) {
+        if self.is_failed() {
+            return;
+        }
+        if let Err(error) = self.charge.mirror.begin_segment(start) {
+            return self.fail(&error);
+        }
+        self.charge.metrics.segments(self.charge.mirror.segments().len());
+        self.dump();
+    }
+
+    fn dump(&mut self) {
+        self.charge.dumps.begin(&self.charge.mirror);
+        (self.dumped_at, self.is_changed) = (Instant::now(), false);
+    }
+
+    /// What is due by itself.
+    fn look_after(&mut self) {
+        if self.is_failed() {
+            return;
+        }
+        self.charge.dumps.finish(false);
+        if self.is_changed && self.dumped_at.elapsed() >= DUMP_PERIOD {
+            self.dump();
+        }
+        if self.dropped_at.is_none_or(|at| at.elapsed() >= DROP_PAUSE) {
+            let dropped = self.drop_segments(DROPS_AT_ONCE);
+            self.dropped_at = (dropped > 0).then(Instant::now);
+        }
+    }
+
+    fn retain_all(&mut self) {
+        if self.is_failed() {
+            return;
+        }
+        self.charge.dumps.finish(true);
+        self.dump();
+        self.charge.dumps.finish(true);
+        // An older one would keep what the newest one no longer needs.
+        self.charge.dumps.keep(1);
+        self.drop_segments(usize::MAX);
+    }
+
+    /// Drops what retention allows, at most `max` segments. Returns how many.
+    fn drop_segments(&self, max: usize) -> usize {
+        let segments = self.charge.mirror.segments();
+        let Some(covered) = self.charge.dumps.covered().filter(|_| segments.len() > 1) else { return 0 };
+        let size = |start: &SegmentStart| {
+            fs::metadata(journal::path(&self.charge.journal, start.number)).map_or(0, |file| file.len())
+        };
+        let floor = |log: &LogId| covered.logs.get(log).map_or(Lsn(0), |position| position.floor);
+        let [place, ..] = covered.place;
+        let candidates: Vec<Candidate> = segments
+            .windows(2)
+            .filter_map(|pair| <&[_; 2]>::try_from(pair).ok())
+            .map(|[segment, next]| Candidate {
+                newest_at_ms: next.newest_at_ms,
+                bytes: size(segment),
+                is_needed: next.place > place
+                    || next.logs.iter().any(|(log, end)| *end > segment.first(*log) && *end > floor(log)),
+            })
+            .collect();
+        let active_bytes = segments.last().map_or(0, |start| size(start));
+        let count = droppable(self.charge.retention, &candidates, active_bytes, (self.charge.clock)()).min(max);
+        for start in segments.iter().take(count) {
+            self.drop_segment(start);
+        }
+        count
+    }
+
+    /// The index goes first: a file that it does not know is swept up at the next start.
+    fn drop_segment(&self, start: &SegmentStart) {
+        if let Err(error) = self.charge.mirror.drop_oldest() {
+            return self.fail(&error);
+        }
+        let path = journal::path(&self.charge.journal, start.number);
+        if let Err(error) = fs::remove_file(&path).and_then(|()| sync_folder(&self.charge.journal)) {
+            tracing::warn!(path = %path.display(), %error, "a segment that is no longer needed could not be removed");
+        }
+        tracing::info!(segment = start.number, "dropped a segment");
+        self.charge.metrics.dropped(self.charge.mirror.segments().len());
+    }
+
+    fn close(mut self) {
+        self.flush();
+        self.charge.dumps.finish(true);
+        if !self.is_failed()
+            && let Err(error) = self.charge.mirror.close()
+        {
+            tracing::warn!(%error, "the mirror could not be closed; the next start reads more of the journal");
+        }
+    }
+}

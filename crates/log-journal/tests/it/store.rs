@@ -1,0 +1,92 @@
+//! Stores for tests, and the few words they are written in.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use roomhook_log::{Key, LogAppend, LogId, LogRead, NewRecord, NodeId, ReadError, Record, Row, TailLimits};
+use roomhook_log_journal::{JournalConfig, JournalLog};
+use tempfile::TempDir;
+
+/// A store with two shards, segments of some dozens of records and a clock some minutes on, so that
+/// every sealed segment is old.
+pub(crate) fn small(path: &Path) -> JournalConfig {
+    JournalConfig {
+        path: path.to_owned(),
+        shards: 2,
+        segment_bytes: 8 << 10,
+        retention_max_age: Some(Duration::from_secs(1)),
+        tail: TailLimits { bytes_max: 1 << 20, records_max: 20 },
+        free_bytes_min: 0,
+        clock: Arc::new(|| 1_000_000),
+        ..JournalConfig::default()
+    }
+}
+
+pub(crate) fn record(key: &str, payload: impl Into<Bytes>) -> NewRecord {
+    NewRecord { key: Key(Bytes::copy_from_slice(key.as_bytes())), at_ms: 1, payload: payload.into() }
+}
+
+pub(crate) fn row(key: &str, value: &str) -> Row {
+    Row { key: Bytes::copy_from_slice(key.as_bytes()), value: Some(Bytes::copy_from_slice(value.as_bytes())) }
+}
+
+/// Fails the test instead of hanging it; generous, because the machine may be busy.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), future).await.unwrap_or_else(|_| panic!("{what}: waited too long"))
+}
+
+/// Reads a log from its first position to its end.
+pub(crate) async fn read_all(store: &JournalLog, log: LogId) -> Result<Vec<Record>, ReadError> {
+    let bounds = store.bounds(log).await?;
+    let mut stream = store.read(log, bounds.first)?;
+    let mut seen: Vec<Record> = Vec::new();
+    while bounds.first.0 + (seen.len() as u64) < bounds.next.0 {
+        seen.extend(soon("next_batch", stream.next_batch()).await?.iter().cloned());
+    }
+    for (expected, record) in (bounds.first.0..).zip(&seen) {
+        assert_eq!(record.lsn.0, expected, "the log is dense");
+    }
+    Ok(seen)
+}
+
+/// A closed store whose log 0 has `appends` appends of ten records, each with the row `top` in the same commit.
+pub(crate) async fn written(path: &Path, appends: u32) {
+    let store = JournalLog::open(small(path)).expect("open");
+    let mut claim = store.claim(LogId(0), NodeId(1)).await.expect("claim");
+    for number in 0..appends {
+        let records = (0..10).map(|n| record("room", format!("{number}/{n} {}", "x".repeat(100)))).collect();
+        store.append(&mut claim, records, vec![row("top", &number.to_string())]).await.expect("append");
+    }
+    store.shutdown().await;
+}
+
+/// All files below a folder, in order of their names.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("read_dir") {
+            let entry = entry.expect("entry");
+            if entry.file_type().expect("type").is_dir() {
+                folders.push(entry.path());
+            } else {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A copy of a store, to be damaged. Journals are mostly holes, which `cp` keeps.
+pub(crate) fn copy(from: &Path) -> TempDir {
+    let to = tempfile::tempdir().expect("tempdir");
+    let status = Command::new("cp").args(["-r", "--sparse=always"]).arg(from.join(".")).arg(to.path()).status();
+    assert!(status.expect("cp").success());
+    to
+}
