@@ -43,7 +43,7 @@ const BANNED: &[(&str, &[&str], &str)] = &[
     ("roomhook-log", &["serde_json", "axum", "hyper"], "a log holds bytes"),
     ("roomhook-log-disk", &["serde_json", "axum", "hyper"], "a log holds bytes"),
     ("roomhook-log-journal", &["serde_json", "axum", "hyper"], "a log holds bytes"),
-    ("roomhook-mirror", &["tokio", "serde_json", "axum", "hyper"], "a mirror holds bytes, and blocks"),
+    ("roomhook-mirror", &["serde_json", "axum", "hyper"], "a mirror holds bytes"),
     ("roomhook-shard", &["axum", "hyper", "serde_json"], "the owner knows neither JSON nor sockets"),
     ("roomhook-protocol", &["tokio", "axum", "hyper"], "the wire types do no I/O"),
     ("roomhook-centrifuge", &["tokio", "axum", "hyper"], "the codec does no I/O"),
