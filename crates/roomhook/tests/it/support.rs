@@ -9,6 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 
 pub(crate) const KEY: &str = "a-key-for-tests";
@@ -30,6 +34,12 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Without the program `kill`, which a bare machine lacks.
+fn signal(child: &Child, name: &str) {
+    let signal: Signal = format!("SIG{name}").parse().expect("the name of a signal");
+    kill(Pid::from_raw(i32::try_from(child.id()).expect("a process id")), signal).expect("kill");
 }
 
 /// Waits for a condition instead of sleeping for luck.
@@ -78,8 +88,7 @@ impl Server {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("kill");
-        assert!(status.success());
+        signal(&self.child, name);
     }
 
     pub(crate) fn ended(&mut self) -> ExitStatus {
@@ -193,8 +202,7 @@ impl Running {
     }
 
     pub(crate) fn interrupt(mut self) {
-        let status = Command::new("kill").args(["-s", "INT", &self.child.id().to_string()]).status().expect("kill");
-        assert!(status.success());
+        signal(&self.child, "INT");
         let ended = until("the program's end", || self.child.try_wait().expect("wait"));
         assert!(ended.success(), "ended with {ended}");
     }
