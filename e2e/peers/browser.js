@@ -48,20 +48,24 @@ async function start() {
   // Everything that it writes goes where it is removed again.
   const env = { ...process.env, HOME: profile, XDG_CONFIG_HOME: profile, XDG_CACHE_HOME: profile };
   const flags = [...FLAGS, '--remote-debugging-port=0', `--user-data-dir=${profile}`];
-  const child = spawn(program(), flags, { env, stdio: ['ignore', 'ignore', 'pipe'] });
+  // In a process group of its own: what Debian installs under this name is a script that stays in front of the browser, and a signal
+  // to it alone would leave the browser behind.
+  const child = spawn(program(), flags, { env, stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+  const signal = (name) => { try { process.kill(-child.pid, name); } catch {} };
   // An orderly end, so that its helpers do not write any more after it; an end of its own must not leave anybody waiting.
   let said = '';
   let wanted = false;
   child.on('error', (error) => fail(`cannot start the browser: ${error.message}`));
   child.on('exit', (code) => {
+    signal('SIGKILL');
     rmSync(profile, { recursive: true, force: true, maxRetries: 50, retryDelay: 100 });
     if (wanted) process.exit(0);
     fail(`the browser ended with ${code}: ${said}`);
   });
   process.stdin.on('end', () => {
     wanted = true;
-    child.kill('SIGTERM');
-    setTimeout(() => child.kill('SIGKILL'), 5000);
+    signal('SIGTERM');
+    setTimeout(() => signal('SIGKILL'), 5000);
   }).resume();
   const endpoint = await new Promise((resolve) => {
     child.stderr.on('data', (more) => {
