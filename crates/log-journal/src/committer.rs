@@ -201,6 +201,7 @@ impl Committer {
     /// The frame is durable: everybody may know.
     fn release(&mut self, placed: Vec<Placed>, answers: Vec<Answer>, started: Instant) {
         let mut entries = Vec::with_capacity(placed.len());
+        let mut shown = Vec::with_capacity(placed.len());
         for Placed { head, index } in placed {
             if let Some(head) = head {
                 self.positions.insert(index.log, head.position());
@@ -208,19 +209,25 @@ impl Committer {
             if let Some(record) = index.records.first() {
                 self.oldest_at_ms.get_or_insert(record.at_ms);
             }
-            if let Some(shown) = self.logs.get(&index.log) {
-                let bytes = index.pieces.iter().map(|piece| u64::from(piece.bytes)).sum();
-                let count = index.records.len() as u64;
-                if count > 0 {
-                    shown.tail.publish(Arc::clone(&index.records));
-                }
-                shown.metrics.committed(count, bytes, started.elapsed(), shown.tail.size());
-            }
+            let bytes = index.pieces.iter().map(|piece| u64::from(piece.bytes)).sum();
+            shown.push((index.log, Arc::clone(&index.records), bytes));
             entries.push(index);
         }
-        // Before the answers, so that whoever got one and reads waits for no less than this.
+        // Before the tails and the answers: whoever learns of a record there and then reads waits for the mirror to have it.
         self.keeper.apply(entries, Standing::of_writer(&self.writer), &self.positions);
+        for (log, records, bytes) in shown {
+            self.show(log, records, bytes, started);
+        }
         answers.into_iter().for_each(Answer::tell);
+    }
+
+    fn show(&self, log: LogId, records: Arc<[Record]>, bytes: u64, started: Instant) {
+        let Some(Shown { tail, metrics }) = self.logs.get(&log) else { return };
+        let count = records.len() as u64;
+        if count > 0 {
+            tail.publish(records);
+        }
+        metrics.committed(count, bytes, started.elapsed(), tail.size());
     }
 
     // === what stands in the way of a frame ===

@@ -100,6 +100,22 @@ struct Waiting {
     less: Condvar,
 }
 
+/// What is left to do when the keeper panics: nothing more may be written, and nobody may wait for it.
+struct LastWill {
+    poisoned: Arc<Mutex<Option<String>>>,
+    waiting: Arc<Waiting>,
+}
+
+impl Drop for LastWill {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.poisoned.lock().get_or_insert_with(|| "the keeper of the mirror died".to_owned());
+            *self.waiting.bytes.lock() = 0;
+            self.waiting.less.notify_all();
+        }
+    }
+}
+
 /// What the keeper works on.
 pub(crate) struct Charge {
     pub(crate) mirror: Arc<Mirror>,
@@ -126,7 +142,12 @@ impl Keeper {
             is_changed: false,
             dropped_at: None,
         };
-        let thread = thread::Builder::new().name("keeper".to_owned()).spawn(move || keeping.run(&queue))?;
+        let last_will =
+            LastWill { poisoned: Arc::clone(&keeping.charge.poisoned), waiting: Arc::clone(&keeping.waiting) };
+        let thread = thread::Builder::new().name("keeper".to_owned()).spawn(move || {
+            let _last_will = last_will;
+            keeping.run(&queue);
+        })?;
         let following = Following { sent: Arc::clone(&sent), applied: watched, work: work.clone() };
         Ok((Self { work, waiting, sent, thread: Some(thread) }, following))
     }
