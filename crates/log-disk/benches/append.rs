@@ -1,4 +1,4 @@
-//! Measures the store: `cargo bench -p roomhook-log-disk --bench append -- [load|paced|fill|open] [options]`.
+//! Measures the store: `cargo bench -p roomhook-log-journal --bench append -- [load|paced|fill|open] [options]`.
 //!
 //! load: each shard appends batches of N records, one append in flight, as its owner does. paced: a fixed rate with
 //! room snapshots, for memory. fill, open: time of a start after a crash. Results go into `docs/adr/0001-store.md`.
@@ -55,10 +55,9 @@ impl Options {
                 "--rooms" => options.rooms = number(value()),
                 "--records" => options.records = number(value()),
                 "--rate" => options.rate = number(value()),
+                "--segment-bytes" => options.config.segment_bytes = number(value()),
                 "--memtable" => options.config.memtable_bytes = number(value()),
                 "--cache" => options.config.cache_bytes = number(value()),
-                "--segment-records" => options.config.segment_records = number(value()),
-                "--no-compress" => options.config.compress = false,
                 "--os" => options.config.durability = Durability::Os,
                 mode => options.mode = mode.to_owned(),
             }

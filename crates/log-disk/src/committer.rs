@@ -1,47 +1,43 @@
-//! The thread that writes one log. All decisions about the end of the log are made here, one batch after the other.
+//! The thread that writes the journal. All decisions about the end of the logs are made here, one frame after the other.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError},
+        mpsc::{Receiver, RecvError},
     },
     time::{Duration, Instant},
 };
 
-use fjall::PersistMode;
+use bytes::BytesMut;
 use parking_lot::Mutex;
-use roomhook_log::{AppendError, Bounds, Lsn, Tail};
+use roomhook_log::{
+    AppendError, LogId, NewRecord, Record, Tail,
+    entry::{Draft, Head, Position},
+};
+use roomhook_mirror::EntryIndex;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    batch::{Batch, Errand, Job, Position, Reply},
     config::{DiskConfig, Durability},
-    durable,
-    engine::{Engine, delete_segment, segment_keyspaces},
-    mark::{Mark, Marked},
-    recover::keyspaces_folder,
-    retention::{Candidate, Policy, droppable},
-    segments::{Sealed, Segment, SegmentRow},
+    job::{Answer, Errand, Job, Reply},
+    journal::{Flags, FrameDraft, Writer},
+    keeper::Keeper,
+    place::Standing,
+    plan::{Plan, Planned, Positions},
     space::{Purpose, Space},
     telemetry::LogMetrics,
 };
 
-/// What one commit may take up beside the first job.
-const JOBS_MAX: usize = 64;
+/// What one frame may take up beside the first job.
+const JOBS_MAX: usize = 256;
 const BYTES_MAX: u64 = 4 << 20;
-/// How often an idle log looks for segments that have grown too old.
-const IDLE_TICK: Duration = Duration::from_secs(30);
+/// How long rows of webhooks wait for records that they can ride along with, before they cost a sync of their own.
+const PATIENCE: Duration = Duration::from_millis(5);
 /// A segment spans at least this much time before it is ended for its age.
 const AGED_MS_MIN: u64 = 3_600_000;
-/// Between two dropped segments, so that retention after a long pause does not hold up appends.
-const DROP_PAUSE: Duration = Duration::from_millis(200);
-/// After a power cut the mark is behind the log by no more than this, so the loss of anything older is noticed.
-const MARK_SYNC: Duration = Duration::from_secs(1);
-/// About what has to be written to drop a segment.
-const DROP_BYTES: u64 = 64 << 10;
 
-/// Work and its place in the bounded queue.
+/// Work and its place in the bounded queue of its log.
 pub(crate) struct Queued {
     pub(crate) work: Work,
     pub(crate) place: OwnedSemaphorePermit,
@@ -52,39 +48,40 @@ pub(crate) enum Work {
     Errand(Errand),
 }
 
-/// What is known of the segment that is written to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Active {
-    pub(crate) bytes: u64,
-    pub(crate) oldest_at_ms: Option<u64>,
+/// What the committer shares about one log with those who read it.
+pub(crate) struct Shown {
+    pub(crate) tail: Arc<Tail>,
+    pub(crate) metrics: LogMetrics,
 }
 
 pub(crate) struct Committer {
-    pub(crate) engine: Arc<Engine>,
     pub(crate) config: Arc<DiskConfig>,
-    pub(crate) tail: Arc<Tail>,
-    /// Why this log takes no more, once it does not.
+    pub(crate) writer: Writer,
+    pub(crate) positions: Positions,
+    pub(crate) logs: BTreeMap<LogId, Shown>,
+    /// Why the store takes no more, once it does not.
     pub(crate) poisoned: Arc<Mutex<Option<String>>>,
-    pub(crate) metrics: LogMetrics,
-
-    pub(crate) position: Position,
-    pub(crate) active: Active,
-    /// Ends of the segments before the active one, oldest first.
-    pub(crate) sealed: VecDeque<Sealed>,
-    pub(crate) mark: Mark,
-    /// When the mark was written first since its last sync.
-    pub(crate) mark_written: Option<Instant>,
-    pub(crate) boot: u64,
     pub(crate) space: Arc<Space>,
-    pub(crate) retention: Policy,
-    pub(crate) dropped_at: Option<Instant>,
+    /// Mirror, dumps and retention: all that happens behind the receipts.
+    pub(crate) keeper: Keeper,
+    pub(crate) store: u64,
+    pub(crate) buffer: BytesMut,
+    /// Time of the oldest record of the present segment.
+    pub(crate) oldest_at_ms: Option<u64>,
+}
+
+/// An entry that has its place in a frame.
+struct Placed {
+    /// `None` when it has only rows of the owner, which do not go into the journal.
+    head: Option<Head>,
+    index: EntryIndex,
 }
 
 impl Committer {
     /// Works until it is told to close or all senders are gone.
     pub(crate) fn run(mut self, queue: &Receiver<Queued>) {
         loop {
-            match queue.recv_timeout(self.patience()) {
+            match queue.recv() {
                 Ok(first) => {
                     let Gathered { jobs, errand, places } = gather(first, queue);
                     if !jobs.is_empty() {
@@ -93,28 +90,13 @@ impl Committer {
                     drop(places);
                     match errand {
                         Some(Errand::Close { reply }) => return self.close(Some(reply)),
-                        Some(Errand::Retain { reply }) => {
-                            self.retain(true);
-                            // Nobody has to wait for the answer.
-                            let _ = reply.send(Ok(()));
-                        }
+                        Some(Errand::Retain { reply }) => self.retain(reply),
                         None => {}
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.close(None),
-            }
-            self.retain(false);
-            if self.mark_written.is_some_and(|at| at.elapsed() >= MARK_SYNC) {
-                self.sync_mark();
+                Err(RecvError) => return self.close(None),
             }
         }
-    }
-
-    fn patience(&self) -> Duration {
-        let pausing = self.dropped_at.is_some_and(|at| at.elapsed() < 2 * DROP_PAUSE);
-        let next = if pausing { DROP_PAUSE } else { IDLE_TICK };
-        self.mark_written.map_or(next, |at| MARK_SYNC.saturating_sub(at.elapsed()).min(next))
     }
 
     fn commit(&mut self, jobs: Vec<Job>) {
@@ -123,69 +105,140 @@ impl Committer {
             return;
         }
         let started = Instant::now();
-        let Some(active) = self.engine.segments.active() else { return };
-        let rolled = if jobs.iter().any(adds_records) { self.next_segment(&active) } else { None };
-        let segment = rolled.as_ref().unwrap_or(&active).clone();
-        let mut batch = Batch::new(&self.engine, self.position, segment, 4 * jobs.len() + 16);
-        for job in jobs {
-            batch.add(job, &self.engine);
+        let Plan { entries, answers, .. } = Plan::of(jobs, &self.positions);
+        let mut frame = FrameDraft::new(std::mem::take(&mut self.buffer));
+        let mut written = HashMap::with_capacity(entries.len());
+        let mut placed: Vec<Placed> =
+            entries.into_iter().map(|entry| self.place(entry, &mut written, &mut frame)).collect();
+        if !frame.is_empty() {
+            if let Err(reason) = self.make_room(frame.len()) {
+                answers.into_iter().for_each(|answer| answer.tell_full(&reason));
+                return;
+            }
+            if let Err(error) = self.write(frame, &mut placed) {
+                let reason = format!("writing the journal failed: {error}");
+                self.poison(reason.clone());
+                answers.into_iter().for_each(|answer| answer.tell_failed(&reason));
+                return;
+            }
         }
-        let rolled = rolled.filter(|_| batch.position.next > self.position.next);
-        if rolled.is_some() {
-            let sealed = Sealed { next: self.position.next, newest_at_ms: self.position.newest_at_ms };
-            batch.begin_segment(
-                &self.engine.meta,
-                (active.id, SegmentRow { first: active.first, sealed: Some(sealed) }),
-            );
-        }
-        batch.finish(&self.engine, self.position);
-        self.write(batch, rolled, started);
+        self.release(placed, answers, started);
     }
 
-    fn write(&mut self, mut batch: Batch, rolled: Option<Segment>, started: Instant) {
-        let answers = batch.take_answers();
-        let synced = batch.sync && self.config.durability == Durability::Fsync;
-        let mode = if synced { PersistMode::SyncData } else { PersistMode::Buffer };
-        let Batch { position, fjall, records, record_bytes, .. } = batch;
-        let named = if rolled.is_some() { self.sync_keyspace_names() } else { Ok(()) };
-        if let Err(error) = named.and_then(|()| fjall.durability(Some(mode)).commit()) {
-            let reason = format!("a commit failed: {error}");
-            self.poison(reason.clone());
-            return Batch::answer_failed(answers, self.engine.log, &reason);
+    /// Encodes an entry into the frame, unless there is nothing in it for the journal.
+    fn place(&self, planned: Planned, written: &mut HashMap<LogId, u32>, frame: &mut FrameDraft) -> Placed {
+        let Planned { kind, log, mut after, records, owner_rows, hook_rows } = planned;
+        let position = self.position(log);
+        // Its checksum was not known while it was planned: an entry before it may be in the same frame.
+        after.crc = written.get(&log).copied().unwrap_or(position.crc);
+        let mut index = EntryIndex {
+            log,
+            first: after.next,
+            segment: 0,
+            offset: 0,
+            pieces: Vec::new(),
+            records: Arc::default(),
+            owner_rows,
+            hook_rows,
+        };
+        if records.is_empty() && index.hook_rows.is_empty() && after.floor == position.floor {
+            return Placed { head: None, index };
         }
-        let begins_segment = rolled.is_some();
-        if let Some(segment) = rolled {
-            self.rolled(segment);
+        let draft = Draft { kind, log, store: self.store, after, records: &records, rows: &index.hook_rows };
+        let (head, offset, pieces) = frame.add(&draft);
+        written.insert(log, head.crc);
+        index.records = durable(&head, records);
+        (index.offset, index.pieces) = (offset, pieces);
+        Placed { head: Some(head), index }
+    }
+
+    fn position(&self, log: LogId) -> Position {
+        self.positions.get(&log).copied().unwrap_or(Position::EMPTY)
+    }
+
+    /// Begins a segment if this one is full. Says why when there is no room for one.
+    fn make_room(&mut self, len: usize) -> Result<(), String> {
+        if self.writer.has_room(len) && !self.is_aged() {
+            return Ok(());
         }
-        let count = position.next.0 - self.position.next.0;
-        self.position = position;
-        self.active.bytes += record_bytes;
+        match self.roll() {
+            // Going on in the old one is safe; it is only older than wished.
+            Err(_) if self.writer.has_room(len) => Ok(()),
+            rolled => rolled.map_err(|error| format!("a segment of the journal could not be made: {error}")),
+        }
+    }
+
+    fn roll(&mut self) -> std::io::Result<()> {
+        self.writer.roll(self.flags())?;
+        self.oldest_at_ms = None;
+        self.keeper.begin_segment(self.writer.segment().number, self.writer.place().position, &self.positions);
+        Ok(())
+    }
+
+    /// By the records' own times: a segment must not outlive most of what is in it by much.
+    fn is_aged(&self) -> bool {
+        let newest = self.positions.values().map(|position| position.newest_at_ms).max().unwrap_or_default();
+        let spanned = self.oldest_at_ms.map_or(0, |oldest| newest.saturating_sub(oldest));
+        let max_age = self.config.retention_max_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        max_age.is_some_and(|max_age| spanned > (max_age / 8).max(AGED_MS_MIN))
+    }
+
+    fn write(&mut self, frame: FrameDraft, placed: &mut [Placed]) -> std::io::Result<()> {
+        let segment = self.writer.segment();
+        let (number, at) = (segment.number, segment.offset(self.writer.place().position));
+        self.buffer = self.writer.write(frame, self.flags())?;
+        for Placed { index, .. } in placed {
+            index.segment = number;
+            index.offset += u32::try_from(at).unwrap_or(u32::MAX);
+        }
+        Ok(())
+    }
+
+    fn flags(&self) -> Flags {
+        Flags { synced: self.config.durability == Durability::Fsync, closing: false }
+    }
+
+    /// The frame is durable: everybody may know.
+    fn release(&mut self, placed: Vec<Placed>, answers: Vec<Answer>, started: Instant) {
+        let mut entries = Vec::with_capacity(placed.len());
+        let mut shown = Vec::with_capacity(placed.len());
+        for Placed { head, index } in placed {
+            if let Some(head) = head {
+                self.positions.insert(index.log, head.position());
+            }
+            if let Some(record) = index.records.first() {
+                self.oldest_at_ms.get_or_insert(record.at_ms);
+            }
+            let bytes = index.pieces.iter().map(|piece| u64::from(piece.bytes)).sum();
+            shown.push((index.log, Arc::clone(&index.records), bytes));
+            entries.push(index);
+        }
+        // Before the tails and the answers: whoever learns of a record there and then reads waits for the mirror to have it.
+        self.keeper.apply(entries, Standing::of_writer(&self.writer), &self.positions);
+        for (log, records, bytes) in shown {
+            self.show(log, records, bytes, started);
+        }
+        answers.into_iter().for_each(Answer::tell);
+    }
+
+    fn show(&self, log: LogId, records: Arc<[Record]>, bytes: u64, started: Instant) {
+        let Some(Shown { tail, metrics }) = self.logs.get(&log) else { return };
+        let count = records.len() as u64;
         if count > 0 {
-            self.active.oldest_at_ms.get_or_insert(position.newest_at_ms);
-            self.write_mark();
+            tail.publish(records);
         }
-        for records in records {
-            self.tail.publish(records);
-        }
-        self.metrics.committed(count, record_bytes, started.elapsed(), self.tail.size());
-        Batch::answer(answers);
-        if begins_segment {
-            self.sync_mark();
-        }
+        metrics.committed(count, bytes, started.elapsed(), tail.size());
     }
 
-    /// fjall makes durable what a new keyspace holds, but not its name.
-    fn sync_keyspace_names(&self) -> fjall::Result<()> {
-        Ok(durable::sync_folder(&keyspaces_folder(&self.config.path, self.engine.log))?)
-    }
-
-    // === what stands in the way of a commit ===
+    // === what stands in the way of a frame ===
 
     /// The jobs that may be tried; the others are answered.
     fn admitted(&self, jobs: Vec<Job>) -> Vec<Job> {
-        let log = self.engine.log;
         if let Some(reason) = self.poisoned.lock().clone() {
-            jobs.into_iter().for_each(|job| job.fail(AppendError::Poisoned { log, reason: reason.clone() }));
+            for job in jobs {
+                let log = job.log;
+                job.fail(AppendError::Poisoned { log, reason: reason.clone() });
+            }
             return Vec::new();
         }
         let refusals = [Purpose::Upkeep, Purpose::Records].map(|purpose| self.refusal(purpose, &jobs));
@@ -209,145 +262,60 @@ impl Committer {
     }
 
     fn poison(&self, reason: String) {
-        tracing::error!(log = %self.engine.log, reason, "the log takes no more appends until a restart");
+        tracing::error!(reason, "the store takes nothing more until a restart");
         *self.poisoned.lock() = Some(reason);
     }
 
-    fn write_mark(&mut self) {
-        let marked = Marked {
-            boot: self.boot,
-            synced: self.config.durability == Durability::Fsync,
-            bounds: Bounds { first: self.engine.segments.first(), next: self.position.next },
-            segments: u32::try_from(self.sealed.len() + 1).unwrap_or(u32::MAX),
-        };
-        // The mark is a second guard; a store whose mark cannot be written still keeps every promise.
-        match self.mark.write(marked) {
-            Ok(()) => _ = self.mark_written.get_or_insert_with(Instant::now),
-            Err(error) => tracing::warn!(log = %self.engine.log, %error, "the mark could not be written"),
-        }
-    }
+    // === errands ===
 
-    /// Nobody waits for it. But a sync that fails says that the disk does, and nothing is written after that.
-    fn sync_mark(&mut self) {
-        let is_due = self.mark_written.take().is_some() && self.poisoned.lock().is_none();
-        if is_due && let Err(error) = self.mark.sync() {
-            self.poison(format!("syncing the mark failed: {error}"));
+    fn retain(&mut self, reply: Reply<()>) {
+        // What is written to never goes, so a full one that retention could drop must not be it.
+        if self.poisoned.lock().is_none()
+            && let Err(error) = self.roll()
+        {
+            tracing::warn!(%error, "the present segment stays the one that is written to");
         }
-    }
-
-    // === segments ===
-
-    /// The segment the next records go to, if a new one is due.
-    fn next_segment(&self, active: &Segment) -> Option<Segment> {
-        let records = self.position.next.0 - active.first.0;
-        // By the records' own times: a segment must not outlive most of what is in it by much.
-        let spanned = self.active.oldest_at_ms.map_or(0, |oldest| self.position.newest_at_ms.saturating_sub(oldest));
-        let aged = self.retention.max_age_ms.is_some_and(|max_age| spanned > (max_age / 8).max(AGED_MS_MIN));
-        let due = self.active.bytes >= self.config.segment_bytes || records >= self.config.segment_records || aged;
-        if !due || records == 0 {
-            return None;
-        }
-        match segment_keyspaces(&self.engine.db, active.id + 1, &self.config) {
-            Ok((events, index)) => Some(Segment { id: active.id + 1, first: self.position.next, events, index }),
-            Err(error) => {
-                // Going on in the old segment is safe; it is only larger than wished.
-                tracing::warn!(log = %self.engine.log, %error, "a new segment could not be made");
-                None
-            }
-        }
-    }
-
-    fn rolled(&mut self, segment: Segment) {
-        let before = self.engine.segments.active();
-        self.sealed.push_back(Sealed { next: self.position.next, newest_at_ms: self.position.newest_at_ms });
-        self.active = Active::default();
-        self.engine.segments.push(segment);
-        tracing::debug!(log = %self.engine.log, segments = self.sealed.len() + 1, "began a segment");
-        self.metrics.segments(self.sealed.len() + 1);
-        // Nothing more comes for the old segment: writing out its memtables now frees memory and journals.
-        let quiet = [&self.engine.meta, &self.engine.owner_rows, &self.engine.rows];
-        for keyspace in before.iter().flat_map(|segment| [&segment.events, &segment.index]).chain(quiet) {
-            if let Err(error) = keyspace.rotate_memtable() {
-                tracing::warn!(log = %self.engine.log, %error, "a memtable could not be rotated");
-            }
-        }
-    }
-
-    /// Drops what retention allows: one segment now and then, or all of them `at_once`.
-    fn retain(&mut self, at_once: bool) {
-        if self.sealed.is_empty() || self.poisoned.lock().is_some() {
-            return;
-        }
-        if !at_once && self.dropped_at.is_some_and(|at| at.elapsed() < DROP_PAUSE) {
-            return;
-        }
-        // Asking each segment for its size takes longer than a commit should, so it is asked only when it matters.
-        if self.sealed.front().is_some_and(|oldest| oldest.next > self.position.floor) {
-            return;
-        }
-        let segments = self.engine.segments.all();
-        let bytes = |segment: &Segment| if self.retention.max_bytes.is_some() { segment.disk_bytes() } else { 0 };
-        let candidates: Vec<Candidate> = self
-            .sealed
-            .iter()
-            .zip(segments.iter())
-            .map(|(sealed, segment)| Candidate {
-                next: sealed.next,
-                newest_at_ms: sealed.newest_at_ms,
-                bytes: bytes(segment),
-            })
-            .collect();
-        let now = (self.config.clock)();
-        let count = droppable(self.retention, &candidates, self.active.bytes, self.position.floor, now);
-        drop(segments);
-        // A full disk is when it matters most; only the engine's own part of the reserve is not touched for it.
-        if count > 0 && self.space.charge(Purpose::Upkeep, DROP_BYTES).is_err() {
-            return;
-        }
-        for _ in 0..if at_once { count } else { count.min(1) } {
-            if let Err(error) = self.drop_oldest() {
-                return self.poison(format!("dropping a segment failed: {error}"));
-            }
-        }
-        self.dropped_at = (count > 0).then(Instant::now);
-    }
-
-    /// The row goes first, and durably: a segment without a row is swept up at the next start, a row without a segment
-    /// would be taken for damage.
-    fn drop_oldest(&mut self) -> fjall::Result<()> {
-        let Some(id) = self.engine.segments.all().first().map(|segment| segment.id) else { return Ok(()) };
-        let mut batch = self.engine.db.batch().durability(Some(PersistMode::SyncAll));
-        batch.remove(&self.engine.meta, SegmentRow::key(id));
-        batch.commit()?;
-        let Some(segment) = self.engine.segments.take_oldest() else { return Ok(()) };
-        self.sealed.pop_front();
-        delete_segment(&self.engine.db, segment)?;
-        self.write_mark();
-        tracing::info!(log = %self.engine.log, segment = id, first = %self.engine.segments.first(), "dropped a segment");
-        self.metrics.dropped(self.sealed.len() + 1);
-        Ok(())
+        self.keeper.retain(reply);
     }
 
     fn close(mut self, reply: Option<Reply<()>>) {
-        self.tail.close();
-        self.sync_mark();
-        if let Err(error) = self.engine.db.persist(PersistMode::SyncAll) {
-            tracing::error!(log = %self.engine.log, %error, "the last sync failed");
+        self.logs.values().for_each(|shown| shown.tail.close());
+        if self.poisoned.lock().is_none() {
+            let frame = FrameDraft::new(std::mem::take(&mut self.buffer));
+            let written = self.writer.sync().and_then(|()| {
+                let closing = Flags { synced: true, closing: true };
+                if !self.writer.has_room(frame.len()) {
+                    return Ok(());
+                }
+                self.writer.write(frame, closing).map(drop)
+            });
+            if let Err(error) = written {
+                tracing::error!(%error, "the last sync failed");
+            }
+            self.keeper.apply(Vec::new(), Standing::of_writer(&self.writer), &self.positions);
         }
+        self.keeper.close();
         // The answer means that everything has been let go of.
-        drop(self);
+        if let Err(error) = self.writer.close() {
+            tracing::warn!(%error, "a file that was prepared for the journal is left behind");
+        }
         if let Some(reply) = reply {
             let _ = reply.send(Ok(()));
         }
     }
 }
 
-fn adds_records(job: &Job) -> bool {
-    match job {
-        Job::Claim { .. } => true,
-        Job::Append { records, .. } => !records.is_empty(),
-        Job::Put { .. } | Job::Trim { .. } => false,
-    }
+/// The one allocation that readers share.
+fn durable(head: &Head, records: Vec<NewRecord>) -> Arc<[Record]> {
+    let (epoch, first) = (head.epoch, head.first.0);
+    let durable = (first..).zip(records).map(|(lsn, NewRecord { key, at_ms, payload })| Record {
+        lsn: roomhook_log::Lsn(lsn),
+        epoch,
+        key,
+        at_ms,
+        payload,
+    });
+    durable.collect()
 }
 
 struct Gathered {
@@ -356,16 +324,18 @@ struct Gathered {
     places: Vec<OwnedSemaphorePermit>,
 }
 
-/// The first piece of work and what else is waiting, up to the first errand. Nothing is waited for: the batch grows with
-/// the time a commit takes.
+/// The first piece of work and what else is waiting, up to the first errand. Nothing is waited for, unless all of it is patient:
+/// a frame grows with the time that a sync takes.
 fn gather(first: Queued, queue: &Receiver<Queued>) -> Gathered {
     let mut gathered = Gathered { jobs: Vec::new(), errand: None, places: Vec::new() };
-    let (mut bytes, mut next) = (0, Some(first));
+    let (mut bytes, mut next, mut patient) = (0, Some(first), true);
+    let patience_ends = Instant::now() + PATIENCE;
     while let Some(Queued { work, place }) = next {
         gathered.places.push(place);
         match work {
             Work::Job(job) => {
                 bytes += job.bytes();
+                patient &= job.is_patient();
                 gathered.jobs.push(job);
             }
             Work::Errand(errand) => {
@@ -374,11 +344,11 @@ fn gather(first: Queued, queue: &Receiver<Queued>) -> Gathered {
             }
         }
         let full = gathered.jobs.len() >= JOBS_MAX || bytes >= BYTES_MAX;
-        next = if full { None } else { queue.try_recv().ok() };
+        next = match (full, patient) {
+            (true, _) => None,
+            (false, false) => queue.try_recv().ok(),
+            (false, true) => queue.recv_timeout(patience_ends.saturating_duration_since(Instant::now())).ok(),
+        };
     }
     gathered
 }
-
-/// Where an empty log begins.
-pub(crate) const EMPTY: Position =
-    Position { epoch: roomhook_log::Epoch(0), next: Lsn::FIRST, floor: Lsn(0), newest_at_ms: 0 };

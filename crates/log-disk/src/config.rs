@@ -40,24 +40,18 @@ pub struct DiskConfig {
     pub retention_max_age: Option<Duration>,
     /// The oldest records are dropped when the store's segments pass this size. `None`: never by size.
     pub retention_max_bytes: Option<u64>,
-    /// A segment is the unit of retention: a new one is begun at either of these.
+    /// A segment is the unit of retention: a new one is begun at this size. The first of a new store are smaller.
     pub segment_bytes: u64,
-    pub segment_records: u64,
 
     /// The reserve: records are refused as full when less than this is free, everything else when less than a quarter is.
     pub free_bytes_min: u64,
-    /// How much of each log's end is checked record by record at the start. Only what fjall had not written out of its
-    /// memtables can be lost in silence: about four of them.
-    pub verify_bytes: u64,
 
     /// Recent batches kept in memory, per log.
     pub tail: TailLimits,
     /// fjall's cache of blocks, for the whole store.
     pub cache_bytes: u64,
-    /// fjall's write buffer per keyspace; each log has two busy ones.
+    /// fjall's write buffer per busy keyspace; there are about three.
     pub memtable_bytes: u64,
-    /// Compress blocks of records with LZ4.
-    pub compress: bool,
 
     pub clock: Clock,
 }
@@ -70,14 +64,11 @@ impl Default for DiskConfig {
             durability: Durability::Fsync,
             retention_max_age: Some(Duration::from_secs(7 * 24 * 3600)),
             retention_max_bytes: None,
-            segment_bytes: 128 << 20,
-            segment_records: 300_000,
+            segment_bytes: 64 << 20,
             free_bytes_min: 256 << 20,
-            verify_bytes: 32 << 20,
             tail: TailLimits::default(),
             cache_bytes: 16 << 20,
             memtable_bytes: 8 << 20,
-            compress: true,
             clock: Arc::new(system_clock),
         }
     }

@@ -5,11 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use roomhook_log::{LogId, Lsn};
+use roomhook_mirror::{DumpError, MirrorError};
 
-use crate::durable::At;
+use crate::journal::JournalError;
 
-/// The store was not opened; nothing was changed in it but what fjall repairs itself (a torn last write).
+/// The store was not opened; nothing was changed in it but the mirror, which can be made anew.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("{path} is in use by another process; stop it first, or choose another storage path")]
@@ -25,39 +25,24 @@ pub enum OpenError {
     #[error("{path} is not a store file of roomhook: {reason}; restore it from a backup together with its folder")]
     StoreFile { path: PathBuf, reason: String },
     #[error(
-        "{path} holds logs but no STORE file; restore the whole store from a backup, or that file if only it was lost"
+        "{path} has no STORE file, but {found}; restore that file from a backup, or the whole store; if this is none of roomhook's, use another storage path"
     )]
-    StoreFileMissing { path: PathBuf },
+    StoreFileMissing { path: PathBuf, found: PathBuf },
+    /// The journal is the truth: nothing can stand in for it.
+    #[error("{0}; nothing was changed. Put back what was there, or restore the store from a backup")]
+    Journal(JournalError),
     #[error(
-        "{path} is none of roomhook's, and lies where a new store would be made; use another storage path, or move it away"
+        "{doing} {path}: {error}. That says nothing about what was stored: look at the disk (the kernel's log tells more), then start again, and restore the store from a backup only if the disk is broken"
     )]
-    NotOurs { path: PathBuf },
+    Unreadable { doing: &'static str, path: PathBuf, error: io::Error },
     #[error(
-        "{path} could not be made durable: {error}. A write to the disk failed, and what it holds is not known. Look at the disk (the kernel's log tells more), then start again: the start believes only what it reads from the disk"
+        "the mirror has to be made anew, and {path} has no dump that the journal goes on from; restore the store from a backup"
     )]
-    Unsynced { path: PathBuf, error: io::Error },
-    #[error(
-        "{at} cannot be read or written: {error}. That says nothing about what was stored: look at the disk (the kernel's log tells more), then start again, and restore the whole store from a backup only if the disk is broken"
-    )]
-    Unreadable { at: String, error: io::Error },
-    #[error("log {log} is missing at {path}; restore the whole store from a backup")]
-    LogMissing { log: LogId, path: PathBuf },
-    #[error("log {log} lost segment {segment} (records from {first} on); restore the whole store from a backup")]
-    SegmentMissing { log: LogId, segment: u32, first: Lsn },
-    #[error("log {log} has a gap: after {expected_from} comes {found}; restore the whole store from a backup")]
-    Gap { log: LogId, expected_from: Lsn, found: Lsn },
-    #[error(
-        "log {log} had acknowledged records up to {acknowledged}, but ends at {found}; the end of its journal is damaged: restore the whole store from a backup. To go on without these records, delete {mark}"
-    )]
-    EndLost { log: LogId, acknowledged: Lsn, found: Lsn, mark: PathBuf },
-    #[error("log {log} is damaged at {at}: {reason}; restore the whole store from a backup")]
-    Damaged { log: LogId, at: Lsn, reason: String },
-    #[error(
-        "log {log} holds records of version {found}, this program knows {known}; use the version of roomhook that wrote it"
-    )]
-    RecordVersion { log: LogId, found: u8, known: u8 },
-    #[error("the database of log {log} cannot be opened: {reason}; restore the whole store from a backup")]
-    Database { log: LogId, reason: String },
+    NoDump { path: PathBuf },
+    #[error("the mirror at {path} cannot be made: {source}; look at the disk, then start again")]
+    Mirror { path: PathBuf, source: MirrorError },
+    #[error("{0}; start again, and another one is used")]
+    Dump(#[from] DumpError),
     #[error(
         "there is no room on the disk to open {at} ({error}): free some MiB there and start again; nothing is lost"
     )]
@@ -79,42 +64,45 @@ impl OpenError {
         }
     }
 
+    pub(crate) fn mirror(path: &Path) -> impl FnOnce(MirrorError) -> Self {
+        let path = path.to_owned();
+        move |source| match source.no_room() {
+            Ok(error) => Self::NoRoom { at: path.display().to_string(), error },
+            Err(source) => Self::Mirror { path, source },
+        }
+    }
+
     /// As of a store at `to` instead of `from`.
     pub(crate) fn moved(self, from: &Path, to: &Path) -> Self {
         let moved = |path: PathBuf| path.strip_prefix(from).map_or_else(|_| path.clone(), |rest| to.join(rest));
         match self {
-            Self::EndLost { log, acknowledged, found, mark } => {
-                Self::EndLost { log, acknowledged, found, mark: moved(mark) }
-            }
-            Self::Unsynced { path, error } => Self::Unsynced { path: moved(path), error },
+            Self::Journal(error) => Self::Journal(error.moved(moved)),
+            Self::NoDump { path } => Self::NoDump { path: moved(path) },
+            Self::Mirror { path, source } => Self::Mirror { path: moved(path), source },
+            Self::Unreadable { doing, path, error } => Self::Unreadable { doing, path: moved(path), error },
             Self::Io { what, path, error } => Self::Io { what, path: moved(path), error },
             other => other,
         }
     }
+}
 
-    pub(crate) fn unsynced((path, error): At) -> Self {
-        if is_no_room(&error) {
-            return Self::NoRoom { at: path.display().to_string(), error };
-        }
-        if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) {
-            return Self::Io { what: "opening", path, error };
-        }
-        Self::Unsynced { path, error }
+impl From<MirrorError> for OpenError {
+    fn from(error: MirrorError) -> Self {
+        Self::mirror(Path::new("mirror"))(error)
     }
+}
 
-    pub(crate) fn database(log: LogId) -> impl Fn(fjall::Error) -> Self {
-        move |error| match error {
-            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
-                let at = format!("log {log}");
-                if is_no_room(&error) {
-                    Self::NoRoom { at, error }
-                } else if is_of_the_disk(&error) {
-                    Self::Unreadable { at, error }
-                } else {
-                    Self::Database { log, reason: error.to_string() }
-                }
+impl From<JournalError> for OpenError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Io { path, source: error, .. } if is_no_room(&error) => {
+                Self::NoRoom { at: path.display().to_string(), error }
             }
-            error => Self::Database { log, reason: error.to_string() },
+            JournalError::Io { doing, path, source: error } if error.kind() == io::ErrorKind::PermissionDenied => {
+                Self::Io { what: doing, path, error }
+            }
+            JournalError::Io { doing, path, source: error } => Self::Unreadable { doing, path, error },
+            damage => Self::Journal(damage),
         }
     }
 }
@@ -122,31 +110,4 @@ impl OpenError {
 /// A full disk, a quota, a limit of the process: a person makes room, and nothing has to be restored.
 fn is_no_room(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
-}
-
-/// The disk or the rights to it are what is wrong, not what was stored: fjall also tells of missing and cut files as I/O errors.
-fn is_of_the_disk(error: &io::Error) -> bool {
-    use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
-    error.raw_os_error().is_some() && !matches!(error.kind(), NotFound | InvalidData | UnexpectedEof)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_disk_is_not_told_as_damage() {
-        for code in [nix::libc::ENOSPC, nix::libc::EDQUOT, nix::libc::EFBIG] {
-            let error = || io::Error::from_raw_os_error(code);
-            let of_fjall = [fjall::Error::Io(error()), fjall::Error::Storage(fjall::LsmError::Io(error()))];
-            for told in of_fjall.map(OpenError::database(LogId(3))) {
-                assert!(told.to_string().contains("start again; nothing is lost"), "{told}");
-            }
-            assert!(matches!(OpenError::io("writing", "mark")(error()), OpenError::NoRoom { .. }));
-        }
-        let broken = OpenError::database(LogId(3))(fjall::Error::Io(io::Error::from_raw_os_error(nix::libc::EIO)));
-        assert!(matches!(broken, OpenError::Unreadable { .. }), "nobody restores a backup for a cable: {broken}");
-        let cut = OpenError::database(LogId(3))(fjall::Error::Io(io::ErrorKind::UnexpectedEof.into()));
-        assert!(matches!(cut, OpenError::Database { .. }));
-    }
 }

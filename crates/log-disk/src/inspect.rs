@@ -1,15 +1,17 @@
-//! Facts about a store for `doctor`, read from its files alone: it may be open, damaged or full.
+//! Facts about a store for `doctor`, read from its files alone: it may be open, damaged or full. Changes nothing.
 
 use std::{fs, io, path::Path};
 
-use roomhook_log::{Bounds, LogId};
-
 use crate::{
     error::OpenError,
+    follow::{continues, end_lost, index_of, is_there},
+    journal::{self, Origin, Segment, Walk},
     lock::Lock,
-    mark::Mark,
-    open::log_ids,
-    recover::{log_folder, mark_path},
+    machine::boot_number,
+    open::Folders,
+    place::Standing,
+    plan::Positions,
+    rebuild::{self, before},
     store_file::{FORMAT, StoreFile},
 };
 
@@ -20,51 +22,74 @@ pub struct Facts {
     pub shards: u16,
     /// A running process has it open.
     pub in_use: bool,
-    pub logs: Vec<LogFacts>,
-    /// What is wrong, in words for a person. Records themselves are only checked when the store is opened.
+    /// Segments of the journal.
+    pub segments: usize,
+    /// Records in them; `None` while a process has the store open.
+    pub records: Option<u64>,
+    /// On disk: journal, mirror and dumps.
+    pub bytes: u64,
+    /// What is wrong, in words for a person.
     pub problems: Vec<String>,
 }
 
-/// What can be told of one log.
-#[derive(Clone, Debug)]
-pub struct LogFacts {
-    pub log: LogId,
-    /// As of its last commit; `None` when it has none.
-    pub bounds: Option<Bounds>,
-    pub segments: u32,
-    /// On disk, journals included.
-    pub bytes: u64,
-}
-
 pub(crate) fn inspect(path: &Path) -> Result<Facts, OpenError> {
-    let Some(StoreFile { shards }) = StoreFile::read(path)? else {
+    let Some(StoreFile { shards, id }) = StoreFile::read(path)? else {
         return Err(OpenError::StoreFile { path: path.to_owned(), reason: "there is no STORE file".to_owned() });
     };
-    let mut problems = Vec::new();
-    let logs = log_ids(shards).filter_map(|log| inspect_log(path, log, &mut problems)).collect();
-    Ok(Facts { format: FORMAT, shards, in_use: Lock::is_held(path), logs, problems })
-}
-
-fn inspect_log(store: &Path, log: LogId, problems: &mut Vec<String>) -> Option<LogFacts> {
-    let folder = log_folder(store, log);
-    if !folder.join("db").is_dir() {
-        problems.push(format!("log {log} is missing at {}; restore the store from a backup", folder.display()));
-        return None;
-    }
-    let marked = match Mark::read(&mark_path(store, log)) {
-        Ok(marked) => marked,
-        Err(error) => {
-            problems.push(format!("the mark of log {log} cannot be read: {error}"));
-            None
+    let folders = Folders::of(path);
+    let in_use = Lock::is_held(path);
+    let mut facts =
+        Facts { format: FORMAT, shards, in_use, segments: 0, records: None, bytes: 0, problems: Vec::new() };
+    match journal::segments(&folders.journal, id) {
+        Ok(segments) => {
+            facts.segments = segments.len();
+            // Of one that is written to, the end is never the same twice.
+            if !in_use {
+                let origin = Origin { store: id, boot: boot_number() };
+                match records(&segments, origin)
+                    .and_then(|records| Ok((records, witness(&folders, &segments, origin)?)))
+                {
+                    Ok((records, ())) => facts.records = Some(records),
+                    Err(error) => facts.problems.push(error.to_string()),
+                }
+            }
         }
-    };
+        Err(error) => facts.problems.push(OpenError::from(error).to_string()),
+    }
     // Files come and go while the store is open; those that went are no problem.
-    let bytes = folder_bytes(&folder).unwrap_or_else(|error| {
-        problems.push(format!("the size of log {log} cannot be told: {error}"));
+    facts.bytes = folder_bytes(path).unwrap_or_else(|error| {
+        facts.problems.push(format!("the size of the store cannot be told: {error}"));
         0
     });
-    let segments = marked.map_or(1, |marked| marked.segments);
-    Some(LogFacts { log, bounds: marked.map(|marked| marked.bounds), segments, bytes })
+    Ok(facts)
+}
+
+/// Counts the records of a journal, and checks every byte of it on the way.
+fn records(segments: &[Segment], origin: Origin) -> Result<u64, OpenError> {
+    let Some(first) = segments.first() else { return Ok(0) };
+    let mut walk = Walk::new(segments, first.start, origin)?;
+    let (mut positions, mut records) = (Positions::new(), 0);
+    while let Some((frame, segment)) = walk.next()? {
+        for (entry, _) in index_of(&frame, segment)? {
+            let head = entry.head;
+            let position = positions.entry(head.log).or_insert_with(|| before(&head));
+            continues(&entry, position, segment, &frame)?;
+            records += u64::from(head.count);
+        }
+    }
+    walk.end()?;
+    Ok(records)
+}
+
+/// Whether the journal still has what the newest dump has seen. The mirror is not opened: that would change it.
+fn witness(folders: &Folders, segments: &[Segment], origin: Origin) -> Result<(), OpenError> {
+    let first = segments.first().map_or(0, |segment| segment.start.position);
+    let dumps = rebuild::stands(&folders.dumps, origin.store).map_err(OpenError::io("listing", &folders.dumps))?;
+    match dumps.first().map(Standing::of) {
+        Some(standing) if !is_there(segments, standing, origin)? => Err(end_lost(segments, standing)),
+        None if first > 0 && !folders.mirror.is_dir() => Err(OpenError::NoDump { path: folders.dumps.clone() }),
+        _ => Ok(()),
+    }
 }
 
 fn folder_bytes(folder: &Path) -> io::Result<u64> {
@@ -83,7 +108,7 @@ fn folder_bytes(folder: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
-/// Journals are made at full length before they are filled; what counts is what the disk has given away.
+/// What counts is what the disk has given away.
 fn allocated(metadata: &fs::Metadata) -> u64 {
     std::os::unix::fs::MetadataExt::blocks(metadata) * 512
 }

@@ -1,46 +1,49 @@
-//! The embedded log on fjall: a database and a committer thread per log.
+//! The embedded log: a journal is the truth, everything else is a mirror of it.
 //!
 //! ```text
-//!  <path>/LOCK              one process at a time
-//!         STORE             format and number of shards, fixed at creation; the last thing that is made
-//!         NEW               there while the store is being made
-//!         log-000/db/       a fjall database: segments `ev000001` (records), `ix000001` (key -> records), rows
-//!         log-000/mark      how far the log had got, written after each commit, synced once a second
-//!         log-directory/…
+//!  <path>/LOCK                         one process at a time
+//!         STORE                        format, number of shards and of the store, fixed at creation
+//!         journal/00000001.segment     entries of all logs, one sync for whoever waits
+//!         mirror/                      where records lie, which belong to a room, rows: a database that can be made anew
+//!         dumps/…0000123456.dump       all rows as of a position of the journal
 //! ```
 //!
-//! Everything an append holds goes into one fjall batch and one fsync. What fjall may lose in silence (the end of a
-//! damaged journal) is found at the next start, which then refuses to go on. This crate knows nothing of rooms, and is
-//! the only one that knows fjall.
+//! An append is one entry in a frame of the journal; it is acknowledged when that is on the disk. The mirror follows behind the
+//! receipts, without a sync. `docs/store.md` tells every byte. This crate knows nothing of rooms.
 
 mod config;
 mod error;
 
-mod codec;
 mod durable;
 mod lock;
-mod mark;
+mod machine;
 mod space;
 mod store_file;
 
-mod engine;
-mod reads;
-mod segments;
+mod journal;
+mod place;
 
-mod batch;
+mod job;
+mod plan;
+
 mod committer;
+mod dumps;
+mod keeper;
 mod retention;
 
+mod chunks;
+mod follow;
 mod inspect;
 mod newborn;
 mod open;
-mod recover;
+mod rebuild;
 mod rehearsal;
 mod store;
 mod telemetry;
 
 pub use config::{Clock, DiskConfig, Durability, Health};
 pub use error::OpenError;
-pub use inspect::{Facts, LogFacts};
+pub use inspect::Facts;
+pub use journal::JournalError;
 pub use rehearsal::{Opened, Rehearsal};
 pub use store::DiskLog;

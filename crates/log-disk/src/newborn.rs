@@ -1,81 +1,102 @@
-//! A store that is being made. Until its STORE file is durable, nothing in it was acknowledged, and a start that was cut off
-//! leaves it as it may be: the next one makes it anew.
-//!
-//! Logs without a STORE file may also be a store that lost it. The NEW file tells them apart: it is durable before the first log
-//! is made, and gone, durably, before the first record is written. As a second guard nothing is removed that says it had a
-//! record.
+//! A store that is being made. Its STORE file comes last: until that is durable nothing was ever acknowledged, and what a start
+//! that was cut off left behind is a part of what [`make`] makes, and nothing else. The next start makes it anew.
 
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
 };
 
-use crate::{durable, error::OpenError, mark::Mark, store_file};
+use crate::{
+    config::DiskConfig,
+    durable,
+    error::OpenError,
+    journal::{self, Origin, Writer},
+    open::Folders,
+    place::Standing,
+    store_file::StoreFile,
+};
 
-const NAME: &str = "NEW";
-const TEXT: &str = "This store is being made. If no server is running, the next start makes it anew.\n";
+/// The only segment that a store can have before it is one.
+const FIRST: u32 = 1;
 
-/// Whether a start that makes the store was cut off, or is at it.
-pub(crate) fn is_unfinished(store: &Path) -> bool {
-    store.join(NAME).exists() && !store.join(store_file::NAME).exists()
+/// What lies where no STORE file is, and so what a start would do there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Nothing,
+    /// A start was cut off while it made the store.
+    Unfinished,
 }
 
-/// What a store without a STORE file means, with nothing changed: an error if it was a store, or holds what is not ours.
-pub(crate) fn check(store: &Path) -> Result<(), OpenError> {
-    let logs = log_folders(store).map_err(OpenError::io("reading", store))?;
-    for log in &logs {
-        if !store.join(NAME).exists() || had_records(log)? {
-            return Err(OpenError::StoreFileMissing { path: store.to_owned() });
-        }
-        for entry in fs::read_dir(log).map_err(OpenError::io("reading", log))? {
-            let entry = entry.map_err(OpenError::io("reading", log))?;
-            if entry.file_name() != "db" && entry.file_name() != "mark" {
-                return Err(OpenError::NotOurs { path: entry.path() });
+/// # Errors
+/// When it is more than a start leaves behind: a store that lost its STORE file, or something that is not ours. Nothing is changed.
+pub(crate) fn look(folders: &Folders) -> Result<Found, OpenError> {
+    let mut found = Found::Nothing;
+    for folder in [&folders.journal, &folders.dumps, &folders.mirror] {
+        for path in entries(folder).map_err(OpenError::io("reading", folder))? {
+            if !is_leftover(folders, &path).map_err(OpenError::io("reading", &path))? {
+                return Err(OpenError::StoreFileMissing { path: folders.store.clone(), found: path });
             }
+            found = Found::Unfinished;
+        }
+        if folder.exists() {
+            found = Found::Unfinished;
         }
     }
-    Ok(())
+    Ok(found)
 }
 
-fn had_records(log: &Path) -> Result<bool, OpenError> {
-    let mark = log.join("mark");
-    match Mark::read(&mark) {
-        Ok(marked) => Ok(marked.is_some()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(OpenError::io("reading", mark)(error)),
+fn entries(folder: &Path) -> io::Result<Vec<std::path::PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }
 
-/// Removes what a start that was cut off left behind, and says durably that a store is being made.
-pub(crate) fn begin(store: &Path) -> Result<(), OpenError> {
-    check(store)?;
-    let begin = || {
-        let leftovers = log_folders(store)?;
-        if !leftovers.is_empty() {
-            tracing::info!(path = %store.display(), "the first start was cut off: making the store anew");
-        }
-        // One by one, and NEW last: whatever is left when this is cut off, too, is still told as unfinished.
-        leftovers.iter().try_for_each(|log| durable::remove(log))?;
-        durable::write_file(&store.join(NAME), TEXT.as_bytes())
-    };
-    begin().map_err(OpenError::io("making a store in", store))
-}
-
-/// The store is whole: records may come.
-pub(crate) fn end(store: &Path) -> Result<(), OpenError> {
-    durable::remove(&store.join(NAME)).map_err(OpenError::io("making a store in", store))
-}
-
-/// Folders that are called as logs are, of however many shards.
-fn log_folders(store: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut folders = Vec::new();
-    for entry in fs::read_dir(store)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix("log-"));
-        if number.is_some_and(|rest| rest == "directory" || rest.parse::<u16>().is_ok()) {
-            folders.push(entry.path());
+/// A first segment, or what was to become it, in which nothing was ever written.
+fn is_leftover(folders: &Folders, path: &Path) -> io::Result<bool> {
+    let segment = journal::path(&folders.journal, FIRST);
+    if path != segment && path != journal::draft(&folders.journal, FIRST) {
+        return Ok(false);
+    }
+    let mut file = File::open(path)?;
+    io::copy(&mut file.by_ref().take(journal::HEAD_BYTES as u64), &mut io::sink())?;
+    let (mut piece, mut blank) = (vec![0; 64 << 10], true);
+    while blank {
+        match file.read(&mut piece)? {
+            0 => break,
+            read => blank = piece.iter().take(read).all(|byte| *byte == 0),
         }
     }
-    Ok(folders)
+    Ok(blank)
+}
+
+/// Makes a new store, durably.
+///
+/// # Errors
+/// As [`look`] says, and when it cannot be made.
+pub(crate) fn make(folders: &Folders, config: &DiskConfig, boot: u64) -> Result<StoreFile, OpenError> {
+    if look(folders)? == Found::Unfinished {
+        tracing::info!(path = %folders.store.display(), "the first start was cut off: making the store anew");
+    }
+    let making = || OpenError::io("making a store in", &folders.store);
+    let file = StoreFile { shards: config.shards, id: draw_id().map_err(making())? };
+    for folder in [&folders.journal, &folders.dumps] {
+        durable::create_folder(folder, 0o700).map_err(making())?;
+        for leftover in entries(folder).map_err(making())? {
+            durable::remove_file(&leftover).map_err(making())?;
+        }
+    }
+    let origin = Origin { store: file.id, boot };
+    let Standing { place, newest } = Standing::nothing(boot);
+    Writer::begin(folders.journal.clone(), origin, config.segment_bytes, FIRST, (place, newest)).map_err(making())?;
+    file.write(&folders.store)?;
+    Ok(file)
+}
+
+fn draw_id() -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
 }

@@ -1,16 +1,28 @@
-//! Opens a whole store: the lock, what was fixed at its creation, all logs at once.
+//! Opens a store: finds out what its journal holds, and brings the mirror to the same point. Nothing on the disk is changed before
+//! the journal was found to be good, but for the mirror, which can be made anew.
 
-use std::{sync::Arc, thread};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use roomhook_log::LogId;
+use roomhook_mirror::{Mirror, MirrorConfig, Stand};
 
 use crate::{
     config::DiskConfig,
     durable,
     error::OpenError,
+    follow::{Followed, follow},
+    journal::{self, Origin, Segment, Writer},
+    keeper::segment_start,
     lock::Lock,
+    machine::boot_number,
     newborn,
-    recover::{Believe, How, Recovered, log_folder, recover},
+    place::Standing,
+    plan::Positions,
+    rebuild,
     store_file::StoreFile,
 };
 
@@ -21,62 +33,185 @@ pub(crate) fn log_ids(shards: u16) -> impl Iterator<Item = LogId> {
     (0..shards).map(LogId).chain([LogId::DIRECTORY])
 }
 
-pub(crate) fn open(config: &Arc<DiskConfig>, believe: Believe) -> Result<(Lock, Vec<Recovered>), OpenError> {
-    let path = &config.path;
-    check_shards(config)?;
-    // For its owner alone: messages and secrets of endpoints lie in it as they are. The rights of a folder that is there
-    // already are whoever made it's to choose.
-    durable::create_folder(path, 0o700).map_err(OpenError::io("creating", path))?;
-    let lock = Lock::acquire(path)?;
-    let is_new = !is_there(config)?;
-    if is_new {
-        newborn::begin(path)?;
-    }
-    let how = if is_new { How::Make } else { How::Open(believe) };
-    let logs = recover_all(how, config)?;
-    if is_new {
-        for log in log_ids(config.shards) {
-            durable::settle(&log_folder(path, log)).map_err(OpenError::unsynced)?;
-        }
-        durable::sync_folder(path).map_err(OpenError::io("syncing", path))?;
-        StoreFile { shards: config.shards }.write(path)?;
-    }
-    newborn::end(path)?;
-    Ok((lock, logs))
+/// Where the parts of a store lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Folders {
+    pub(crate) store: PathBuf,
+    pub(crate) journal: PathBuf,
+    pub(crate) mirror: PathBuf,
+    pub(crate) dumps: PathBuf,
 }
 
+impl Folders {
+    pub(crate) fn of(store: &Path) -> Self {
+        Self {
+            store: store.to_owned(),
+            journal: store.join("journal"),
+            mirror: store.join("mirror"),
+            dumps: store.join("dumps"),
+        }
+    }
+}
+
+/// A store that is ready for its committer.
+pub(crate) struct Opened {
+    pub(crate) lock: Lock,
+    pub(crate) store: u64,
+    pub(crate) folders: Folders,
+    pub(crate) mirror: Arc<Mirror>,
+    pub(crate) positions: Positions,
+    pub(crate) writer: Writer,
+    /// Oldest last.
+    pub(crate) dumps: Vec<Stand>,
+}
+
+pub(crate) fn open(config: &DiskConfig) -> Result<Opened, OpenError> {
+    let path = &config.path;
+    check_shards(config)?;
+    // For its owner alone: messages and secrets of endpoints lie in it as they are. The rights of a folder that is there already are for
+    // whoever made it to choose.
+    durable::create_folder(path, 0o700).map_err(OpenError::io("creating", path))?;
+    let lock = Lock::acquire(path)?;
+    let folders = Folders::of(path);
+    let boot = boot_number();
+    let file = match stored(config)? {
+        Some(file) => file,
+        None => newborn::make(&folders, config, boot)?,
+    };
+    let origin = Origin { store: file.id, boot };
+    let segments = journal::segments(&folders.journal, file.id)?;
+    let (mirror, followed) = mirrored(&folders, &segments, origin, config)?;
+    sweep(&folders, &segments).map_err(OpenError::io("clearing", &folders.journal))?;
+    let writer = writer(&folders, &segments, &followed, origin, config)?;
+    let dumps = rebuild::stands(&folders.dumps, file.id).map_err(OpenError::io("listing", &folders.dumps))?;
+    // One without a frame is not known to the mirror.
+    if mirror.segments().last().is_none_or(|known| known.number != writer.segment().number) {
+        let start = segment_start(writer.segment().number, writer.place().position, &followed.positions);
+        mirror.begin_segment(start).map_err(OpenError::mirror(&folders.mirror))?;
+    }
+    Ok(Opened { lock, store: file.id, folders, mirror: Arc::new(mirror), positions: followed.positions, writer, dumps })
+}
+
+/// A number of shards that no store can have is refused before anything is made.
 pub(crate) fn check_shards(config: &DiskConfig) -> Result<(), OpenError> {
     match config.shards {
         1..=SHARDS_MAX => Ok(()),
-        other => Err(OpenError::ShardsRange(other)),
+        shards => Err(OpenError::ShardsRange(shards)),
     }
 }
 
-/// Whether the store was made, with as many shards as are configured.
-pub(crate) fn is_there(config: &DiskConfig) -> Result<bool, OpenError> {
-    let stored = StoreFile::read(&config.path)?;
-    match stored {
-        Some(stored) if stored.shards != config.shards => {
-            let path = config.path.clone();
-            Err(OpenError::ShardCount { path, stored: stored.shards, configured: config.shards })
+/// The STORE file of a store that fits the configuration; `None` when there is none.
+pub(crate) fn stored(config: &DiskConfig) -> Result<Option<StoreFile>, OpenError> {
+    match StoreFile::read(&config.path)? {
+        Some(StoreFile { shards, .. }) if shards != config.shards => {
+            Err(OpenError::ShardCount { path: config.path.clone(), stored: shards, configured: config.shards })
         }
-        stored => Ok(stored.is_some()),
+        found => Ok(found),
     }
 }
 
-/// One thread per log: recovery reads journals, and a start should take as long as its slowest log.
-fn recover_all(how: How, config: &Arc<DiskConfig>) -> Result<Vec<Recovered>, OpenError> {
-    thread::scope(|scope| {
-        let threads: Vec<_> =
-            log_ids(config.shards).map(|log| (log, scope.spawn(move || recover(log, how, config)))).collect();
-        let mut logs = Vec::with_capacity(threads.len());
-        for (log, thread) in threads {
-            let recovered = thread.join().unwrap_or_else(|panic| {
-                let reason = panic.downcast_ref::<String>().map_or("the storage engine gave up", String::as_str);
-                Err(OpenError::Database { log, reason: reason.to_owned() })
-            });
-            logs.push(recovered?);
+/// Lies in the store when the mirror was found to be damaged while it was read.
+pub(crate) fn condemnation(folders: &Folders) -> PathBuf {
+    folders.mirror.with_extension("damaged")
+}
+
+/// Has the next start make the mirror anew.
+pub(crate) fn condemn_mirror(folders: &Folders) {
+    let path = condemnation(folders);
+    if path.exists() {
+        return;
+    }
+    tracing::error!("the mirror is damaged: some history cannot be read until the next start, which makes it anew");
+    if let Err(error) = fs::write(&path, b"") {
+        let (path, mirror) = (path.display(), folders.mirror.display());
+        tracing::error!(%error, "{path} cannot be written: delete {mirror} before the next start");
+    }
+}
+
+/// The mirror, brought to where the journal ends. One that cannot be used is made anew.
+fn mirrored(
+    folders: &Folders,
+    segments: &[Segment],
+    origin: Origin,
+    config: &DiskConfig,
+) -> Result<(Mirror, Followed), OpenError> {
+    let mirror_config = MirrorConfig { cache_bytes: config.cache_bytes, memtable_bytes: config.memtable_bytes };
+    let condemnation = condemnation(folders);
+    if condemnation.exists() {
+        let rebuilt = rebuild::rebuild(folders, segments, origin, mirror_config)?;
+        fs::remove_file(&condemnation).map_err(OpenError::io("removing", &condemnation))?;
+        return Ok(rebuilt);
+    }
+    match open_mirror(folders, segments, mirror_config) {
+        Ok(Some((mirror, stand))) => {
+            let standing = Standing::of(&stand);
+            let machine_stopped = standing.newest.boot != origin.boot && !standing.newest.flags.closing;
+            if !standing.newest.flags.synced && machine_stopped {
+                tracing::warn!("the machine stopped, and the store was not synced: the mirror is made anew");
+            } else {
+                match follow(&mirror, segments, &stand, origin) {
+                    Err(OpenError::Mirror { source, .. }) => {
+                        tracing::warn!(error = %source, "the mirror is damaged and is made anew from the journal");
+                    }
+                    followed => return Ok((mirror, followed?)),
+                }
+            }
         }
-        Ok(logs)
-    })
+        Ok(None) => {}
+        Err(error) => match error.no_room() {
+            Ok(error) => return Err(OpenError::NoRoom { at: folders.mirror.display().to_string(), error }),
+            Err(error) => tracing::warn!(%error, "the mirror is damaged and is made anew from the journal"),
+        },
+    }
+    rebuild::rebuild(folders, segments, origin, mirror_config)
+}
+
+/// A mirror that is there and fits the segments that are there.
+fn open_mirror(
+    folders: &Folders,
+    segments: &[Segment],
+    config: MirrorConfig,
+) -> Result<Option<(Mirror, Stand)>, roomhook_mirror::MirrorError> {
+    if !folders.mirror.is_dir() {
+        return Ok(None);
+    }
+    let mirror = Mirror::open(&folders.mirror, config)?;
+    let Some(stand) = mirror.stand()? else { return Ok(None) };
+    let oldest = segments.first().map_or(0, |segment| segment.number);
+    // A file went, and the mirror did not get to disk what it knew of that.
+    while mirror.segments().first().is_some_and(|segment| segment.number < oldest) && mirror.segments().len() > 1 {
+        mirror.drop_oldest()?;
+    }
+    Ok(Some((mirror, stand)))
+}
+
+/// Removes segments that were dropped when a crash came before their files were gone.
+fn sweep(folders: &Folders, segments: &[Segment]) -> io::Result<()> {
+    let Some(oldest) = segments.first().map(|segment| segment.number) else { return Ok(()) };
+    for number in journal::numbers(&folders.journal)?.into_iter().filter(|number| *number < oldest) {
+        tracing::info!(segment = number, "removing a segment that was dropped before a crash");
+        fs::remove_file(journal::path(&folders.journal, number))?;
+    }
+    durable::sync_folder(&folders.journal)
+}
+
+/// Goes on behind the last frame, in its segment if nothing lies behind it, else in a new one.
+fn writer(
+    folders: &Folders,
+    segments: &[Segment],
+    followed: &Followed,
+    origin: Origin,
+    config: &DiskConfig,
+) -> Result<Writer, OpenError> {
+    journal::sweep_drafts(&folders.journal).map_err(OpenError::io("clearing", &folders.journal))?;
+    let (folder, bytes_max) = (folders.journal.clone(), config.segment_bytes);
+    let at = (followed.standing.place, followed.standing.newest);
+    let numbers = journal::numbers(&folder).map_err(OpenError::io("listing", &folder))?;
+    match segments.last() {
+        Some(last) if followed.is_clean && numbers.last() == Some(&last.number) => {
+            Writer::go_on(folder, origin, bytes_max, last.clone(), at)
+        }
+        _ => Writer::begin(folder, origin, bytes_max, numbers.last().map_or(1, |number| number + 1), at),
+    }
+    .map_err(OpenError::io("opening the end of", &folders.journal))
 }

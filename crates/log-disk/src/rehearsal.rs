@@ -1,7 +1,7 @@
 //! A start on a copy: what a start would say, with nothing changed.
 //!
-//! fjall repairs, sweeps and deletes while it opens, so a store is never opened only to be looked at. Its tables, which are most
-//! of it and never change, are linked; all else is copied.
+//! A start brings the mirror to where the journal ends, and its engine repairs and deletes while it opens. What is never written
+//! again, which is most of a store, is linked; all else is copied.
 
 use std::{
     fs::{self, File},
@@ -19,17 +19,18 @@ use tempfile::TempDir;
 
 use crate::{
     config::DiskConfig,
-    durable::TABLES,
     error::OpenError,
+    journal,
     lock::{self, Lock},
-    newborn,
-    open::{check_shards, is_there, log_ids},
-    recover::{Believe, log_folder},
+    newborn::{self, Found},
+    open::{Folders, check_shards, condemnation, stored},
     store::DiskLog,
     store_file,
 };
 
 const PIECE_BYTES: usize = 64 << 10;
+/// Where lsm-tree keeps its tables. Each was synced before anything named it, and is never written again.
+const TABLES: &str = "tables";
 
 /// What a start would have found.
 #[derive(Debug)]
@@ -82,51 +83,59 @@ pub(crate) fn rehearse(config: DiskConfig, place: &Path) -> Result<Rehearsal, Op
     if Lock::is_held(&store) {
         return Err(OpenError::InUse { path: store });
     }
-    if !is_there(&config)? {
-        newborn::check(&store)?;
-        return Ok(if newborn::is_unfinished(&store) { Rehearsal::Unfinished } else { Rehearsal::Nothing });
+    let folders = Folders::of(&store);
+    if stored(&config)?.is_none() {
+        return Ok(match newborn::look(&folders)? {
+            Found::Nothing => Rehearsal::Nothing,
+            Found::Unfinished => Rehearsal::Unfinished,
+        });
     }
     let copy = TempDir::with_prefix_in("roomhook-doctor-", place).map_err(no_copy(place))?;
-    copy_file(&store.join(store_file::NAME), &copy.path().join(store_file::NAME))?;
-    for log in log_ids(config.shards) {
-        let folder = log_folder(&store, log);
-        if !folder.is_dir() {
-            return Err(OpenError::LogMissing { log, path: folder });
-        }
-        copy_folder(&folder, &log_folder(copy.path(), log))?;
-    }
+    copy_store(&folders, &Folders::of(copy.path()))?;
     let path = copy.path().to_owned();
-    let log = DiskLog::open_believing(Believe::Cache, DiskConfig { path: path.clone(), ..config });
+    let log = DiskLog::open(DiskConfig { path: path.clone(), ..config });
     Ok(Rehearsal::Works(Opened { log: log.map_err(|error| error.moved(&path, &store))?, copy }))
 }
 
-fn copy_folder(from: &Path, to: &Path) -> Result<(), OpenError> {
+fn copy_store(from: &Folders, to: &Folders) -> Result<(), OpenError> {
+    copy_file(&from.store.join(store_file::NAME), &to.store.join(store_file::NAME))?;
+    let condemned = condemnation(from);
+    if condemned.exists() {
+        copy_file(&condemned, &condemnation(to))?;
+    }
+    if from.journal.exists() {
+        // A start goes on in the newest segment; the others, and dumps, are only read, or unlinked.
+        let numbers = journal::numbers(&from.journal).map_err(OpenError::io("listing", &from.journal))?;
+        let newest = numbers.last().map(|number| journal::path(&from.journal, *number));
+        copy_folder(&from.journal, &to.journal, &|path| journal::is_segment(path) && newest.as_deref() != Some(path))?;
+    }
+    if from.dumps.exists() {
+        copy_folder(&from.dumps, &to.dumps, &|_| true)?;
+    }
+    if from.mirror.exists() {
+        copy_folder(&from.mirror, &to.mirror, &|path| {
+            path.parent().is_some_and(|folder| folder.file_name().is_some_and(|name| name == TABLES))
+        })?;
+    }
+    Ok(())
+}
+
+fn copy_folder(from: &Path, to: &Path, is_linked: &impl Fn(&Path) -> bool) -> Result<(), OpenError> {
     may_write(from)?;
     fs::create_dir(to).map_err(no_copy(to))?;
     let reading = || OpenError::io("reading", from);
     for entry in fs::read_dir(from).map_err(reading())? {
         let entry = entry.map_err(reading())?;
         let (path, copied) = (entry.path(), to.join(entry.file_name()));
-        if !fs::metadata(&path).map_err(OpenError::io("reading", &path))?.is_dir() {
+        if fs::metadata(&path).map_err(OpenError::io("reading", &path))?.is_dir() {
+            copy_folder(&path, &copied, is_linked)?;
+        } else if is_linked(&path) {
+            let whole = std::path::absolute(&path).map_err(OpenError::io("looking at", &path))?;
+            symlink(whole, copied).map_err(no_copy(to))?;
+        } else {
             may_write(&path)?;
             copy_file(&path, &copied)?;
-        } else if entry.file_name() == TABLES {
-            link_tables(&path, &copied)?;
-        } else {
-            copy_folder(&path, &copied)?;
         }
-    }
-    Ok(())
-}
-
-/// One by one: a table that the copy is done with is removed there.
-fn link_tables(from: &Path, to: &Path) -> Result<(), OpenError> {
-    may_write(from)?;
-    let whole = std::path::absolute(from).map_err(OpenError::io("looking at", from))?;
-    fs::create_dir(to).map_err(no_copy(to))?;
-    for entry in fs::read_dir(from).map_err(OpenError::io("reading", from))? {
-        let name = entry.map_err(OpenError::io("reading", from))?.file_name();
-        symlink(whole.join(&name), to.join(&name)).map_err(no_copy(to))?;
     }
     Ok(())
 }

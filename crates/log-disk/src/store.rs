@@ -1,4 +1,4 @@
-//! The store as the rest of the program sees it: async traits in front, committers and the blocking pool behind.
+//! The store as the rest of the program sees it: async traits in front, threads and the blocking pool behind.
 
 use std::{
     collections::BTreeMap,
@@ -8,107 +8,146 @@ use std::{
         mpsc::{self, Sender},
     },
     thread,
-    time::Duration,
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 use roomhook_log::{
     AppendError, Bounds, Claim, ColdRead, Key, LogAppend, LogId, LogRead, Lsn, NewRecord, NodeId, ReadError, Record,
-    RecordStream, Row, Rows, Tail, TailStream, limits,
+    RecordStream, Row, Rows, Tail, TailStream, entry::Position, limits,
 };
+use roomhook_mirror::Mirror;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
-    batch::{Errand, Job, Reply},
-    committer::{Committer, Queued, Work},
+    chunks::JournalChunks,
+    committer::{Committer, Queued, Shown, Work},
     config::{DiskConfig, Health},
-    engine::Engine,
+    dumps::Dumps,
     error::OpenError,
     inspect::{self, Facts},
+    job::{Errand, Job, Reply, What},
+    keeper::{Charge, Following, Keeper},
     lock::Lock,
-    open,
-    reads::{get_row, scan_rows},
-    recover::{Believe, Recovered},
+    open::{self, Folders, Opened, log_ids},
     rehearsal::{self, Rehearsal},
     retention::Policy,
     space::Space,
-    telemetry::{LogMetrics, Metrics, Room},
+    telemetry::{DiskSpace, LogMetrics, Metrics, MirrorLag},
 };
 
-/// Jobs that may wait for one committer. Callers beyond wait for a place.
+/// Jobs of one log that may wait for the committer. Callers beyond wait for a place.
 const QUEUE_JOBS_MAX: usize = 256;
 /// Reads of the whole store that may block at once. Callers beyond wait.
 const READS_MAX: usize = 16;
 
-/// The embedded log. Appends go to one thread per log, reads to the blocking pool.
+/// The embedded log. Writing goes to one thread, reading to the blocking pool.
 #[derive(Debug)]
 pub struct DiskLog {
-    config: Arc<DiskConfig>,
-    logs: BTreeMap<LogId, Arc<OneLog>>,
+    shards: u16,
+    logs: BTreeMap<LogId, OneLog>,
+    work: Sender<Queued>,
+    reading: Arc<Reading>,
+    poisoned: Arc<Mutex<Option<String>>>,
     space: Arc<Space>,
     metrics: Metrics,
     lock: Mutex<Option<Lock>>,
 }
 
+#[derive(Debug)]
 struct OneLog {
-    log: LogId,
     tail: Arc<Tail>,
-    /// Gone after the shutdown.
-    engine: RwLock<Option<Arc<Engine>>>,
-    work: Sender<Queued>,
     places: Arc<Semaphore>,
-    reads: Arc<Semaphore>,
-    /// Why it takes no more appends, once it does not.
-    poisoned: Arc<Mutex<Option<String>>>,
     metrics: LogMetrics,
 }
 
-impl std::fmt::Debug for OneLog {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OneLog").field("log", &self.log).field("next", &self.tail.next()).finish_non_exhaustive()
-    }
+/// What reading needs. Gone after the shutdown.
+#[derive(Debug)]
+struct Reading {
+    open: RwLock<Option<Arc<Files>>>,
+    following: Following,
+    permits: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Files {
+    folders: Folders,
+    mirror: Arc<Mirror>,
+    chunks: JournalChunks,
 }
 
 impl DiskLog {
-    /// Opens the store, creating it if its folder has none. Blocks, for well under a second in a healthy store.
+    /// Opens the store, creating it if its folder has none. Blocks: for well under a second in a healthy store, longer when the mirror
+    /// has to be made anew, which is told now and then.
     ///
     /// # Errors
     /// When something that was acknowledged is not there, or the store is another one than configured: see
     /// [`OpenError`]; each says what to do.
     pub fn open(config: DiskConfig) -> Result<Arc<Self>, OpenError> {
-        Self::open_believing(Believe::Disk, config)
-    }
-
-    pub(crate) fn open_believing(believe: Believe, config: DiskConfig) -> Result<Arc<Self>, OpenError> {
         let config = Arc::new(config);
-        let (lock, recovered) = open::open(&config, believe)?;
-        let (metrics, reads) = (Metrics::new(QUEUE_JOBS_MAX), Arc::new(Semaphore::new(READS_MAX)));
+        let opened = open::open(&config)?;
+        let metrics = Metrics::new(QUEUE_JOBS_MAX);
+        let (shards, poisoned) = (config.shards, Arc::new(Mutex::new(None)));
         let space = Arc::new(Space::new(config.path.clone(), config.free_bytes_min));
-        let mut logs = BTreeMap::new();
-        for log in recovered {
-            let id = log.engine.log;
-            let metrics = metrics.of(id);
-            logs.insert(id, Arc::new(OneLog::start(log, &config, metrics, Arc::clone(&reads), Arc::clone(&space))?));
-        }
-        Ok(Arc::new(Self { config, logs, space, metrics, lock: Mutex::new(Some(lock)) }))
+        let Opened { lock, store, folders, mirror, positions, writer, dumps } = opened;
+        let logs: BTreeMap<LogId, OneLog> = log_ids(shards)
+            .map(|log| {
+                let next = positions.get(&log).map_or(Position::EMPTY.next, |position| position.next);
+                let tail = Arc::new(Tail::new(log, next, config.tail));
+                (log, OneLog { tail, places: Arc::new(Semaphore::new(QUEUE_JOBS_MAX)), metrics: metrics.of(log) })
+            })
+            .collect();
+        let charge = Charge {
+            mirror: Arc::clone(&mirror),
+            journal: folders.journal.clone(),
+            dumps: Dumps::new(folders.dumps.clone(), store, dumps),
+            retention: policy(&config),
+            clock: Arc::clone(&config.clock),
+            poisoned: Arc::clone(&poisoned),
+            metrics: metrics.store(),
+        };
+        let (keeper, following) =
+            Keeper::start(charge).map_err(OpenError::io("starting the keeper of", &config.path))?;
+        let shown =
+            |(log, one): (&LogId, &OneLog)| (*log, Shown { tail: Arc::clone(&one.tail), metrics: one.metrics.clone() });
+        let committer = Committer {
+            config: Arc::clone(&config),
+            writer,
+            positions,
+            logs: logs.iter().map(shown).collect(),
+            poisoned: Arc::clone(&poisoned),
+            space: Arc::clone(&space),
+            keeper,
+            store,
+            buffer: BytesMut::new(),
+            oldest_at_ms: None,
+        };
+        let (work, queue) = mpsc::channel();
+        thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || committer.run(&queue))
+            .map_err(OpenError::io("starting the committer of", &config.path))?;
+        let chunks = JournalChunks::new(folders.journal.clone());
+        let files = Arc::new(Files { folders, mirror, chunks });
+        let reading =
+            Reading { open: RwLock::new(Some(files)), following, permits: Arc::new(Semaphore::new(READS_MAX)) };
+        let reading = Arc::new(reading);
+        Ok(Arc::new(Self { shards, logs, work, reading, poisoned, space, metrics, lock: Mutex::new(Some(lock)) }))
     }
 
     /// Number of logs beside the directory's.
     #[must_use]
     pub fn shards(&self) -> u16 {
-        self.config.shards
+        self.shards
     }
 
-    /// The worst of all logs, and whether there is room on the disk at this moment.
+    /// Whether the store takes what is new, and whether there is room on the disk at this moment.
     #[must_use]
     pub fn health(&self) -> Health {
-        for log in self.logs.values() {
-            if let Some(reason) = &*log.poisoned.lock() {
-                return Health::Poisoned(format!("log {}: {reason}", log.log));
-            }
+        if let Some(reason) = &*self.poisoned.lock() {
+            return Health::Poisoned(reason.clone());
         }
         if self.space.is_full() { Health::Full } else { Health::Ok }
     }
@@ -116,7 +155,17 @@ impl DiskLog {
     /// Adds the store's metrics.
     pub fn register(&self, registry: &mut Registry) {
         self.metrics.register(registry);
-        registry.register_collector(Box::new(Room(Arc::clone(&self.space))));
+        registry.register_collector(Box::new(DiskSpace(Arc::clone(&self.space))));
+        registry.register_collector(Box::new(MirrorLag(self.reading.following.clone())));
+    }
+
+    /// What [`DiskLog::open`] would say, tried on a copy in `place`. Changes nothing in the store, but for the time of the last use of
+    /// files. Blocks, as a start does.
+    ///
+    /// # Errors
+    /// Those of a start, and [`OpenError::NoCopy`] when there is no room for a copy.
+    pub fn rehearse(config: DiskConfig, place: &Path) -> Result<Rehearsal, OpenError> {
+        rehearsal::rehearse(config, place)
     }
 
     /// Facts about a store that need not be healthy, nor closed. Changes nothing.
@@ -127,171 +176,113 @@ impl DiskLog {
         inspect::inspect(path)
     }
 
-    /// What opening the store would do, tried on a copy in a folder of its own within `place`: nothing of the store is changed, not
-    /// even repaired. It takes as long as a start, and the room of its journals, at most 128 MiB per log.
-    ///
-    /// # Errors
-    /// What [`DiskLog::open`] would say; also [`OpenError::NoCopy`].
-    pub fn rehearse(config: DiskConfig, place: &Path) -> Result<Rehearsal, OpenError> {
-        rehearsal::rehearse(config, place)
-    }
-
     /// Drops all segments that retention allows, now instead of little by little.
     ///
     /// # Errors
     /// [`AppendError::Closed`]. Cancel safe: the work is done anyway.
     pub async fn retain(&self) -> Result<(), AppendError> {
-        for log in self.logs.values() {
-            log.send(|reply| Work::Errand(Errand::Retain { reply })).await?;
-        }
-        Ok(())
+        self.send(LogId::DIRECTORY, |reply| Work::Errand(Errand::Retain { reply })).await
     }
 
     /// Finishes what is queued, syncs, and lets go of the folder. Appends and reads fail as closed from here on; streams
     /// end when they have read what is in memory. Not cancel safe: a dropped shutdown may leave the folder locked.
     pub async fn shutdown(&self) {
-        let mut engines = Vec::new();
-        for log in self.logs.values() {
-            engines.extend(log.engine.write().take().as_ref().map(Arc::downgrade));
-            // Closed already is what is wanted.
-            let _ = log.send(|reply| Work::Errand(Errand::Close { reply })).await;
-        }
-        // Reads that were running hold the databases a little longer.
-        while engines.iter().any(|engine| engine.strong_count() > 0) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        let files = self.reading.open.write().take().map(|files| Arc::downgrade(&files));
+        // Closed already is what is wanted.
+        let _ = self.send(LogId::DIRECTORY, |reply| Work::Errand(Errand::Close { reply })).await;
+        // Reads that were running hold the mirror a little longer.
+        while files.as_ref().is_some_and(|files| files.strong_count() > 0) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
         self.lock.lock().take();
     }
 
-    fn log(&self, log: LogId) -> Result<&Arc<OneLog>, ReadError> {
+    fn log(&self, log: LogId) -> Result<&OneLog, ReadError> {
         self.logs.get(&log).ok_or(ReadError::NoSuchLog(log))
     }
 
-    fn log_to_write(&self, log: LogId) -> Result<&Arc<OneLog>, AppendError> {
-        self.logs.get(&log).ok_or_else(|| AppendError::Refused(format!("there is no log {log}")))
-    }
-}
-
-impl Drop for DiskLog {
-    /// Without a shutdown the committers end on their own: what was acknowledged is safe either way.
-    fn drop(&mut self) {
-        for log in self.logs.values() {
-            log.engine.write().take();
-            log.close_unwatched();
-        }
-    }
-}
-
-// === impl OneLog ===
-
-impl OneLog {
-    fn start(
-        recovered: Recovered,
-        config: &Arc<DiskConfig>,
-        metrics: LogMetrics,
-        reads: Arc<Semaphore>,
-        space: Arc<Space>,
-    ) -> Result<Self, OpenError> {
-        let Recovered { engine, position, active, sealed, mark, boot } = recovered;
-        let (log, engine) = (engine.log, Arc::new(engine));
-        let tail = Arc::new(Tail::new(log, position.next, config.tail));
-        let poisoned = Arc::new(Mutex::new(None));
-        metrics.segments(sealed.len() + 1);
-        let committer = Committer {
-            engine: Arc::clone(&engine),
-            config: Arc::clone(config),
-            tail: Arc::clone(&tail),
-            poisoned: Arc::clone(&poisoned),
-            metrics: metrics.clone(),
-            position,
-            active,
-            sealed,
-            mark,
-            mark_written: None,
-            boot,
-            space,
-            retention: policy(config),
-            dropped_at: None,
-        };
-        let (work, queue) = mpsc::channel();
-        thread::Builder::new()
-            .name(format!("log-{log}"))
-            .spawn(move || committer.run(&queue))
-            .map_err(OpenError::io("starting the committer of", &config.path))?;
-        let places = Arc::new(Semaphore::new(QUEUE_JOBS_MAX));
-        Ok(Self { log, tail, engine: RwLock::new(Some(engine)), work, places, reads, poisoned, metrics })
-    }
-
     /// Hands work to the committer and waits for its answer.
-    async fn send<T>(&self, work: impl FnOnce(Reply<T>) -> Work) -> Result<T, AppendError> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| AppendError::Closed)?;
+    async fn send<T>(&self, log: LogId, work: impl FnOnce(Reply<T>) -> Work) -> Result<T, AppendError> {
+        let one = self.logs.get(&log).ok_or_else(|| AppendError::Refused(format!("there is no log {log}")))?;
+        let place = Arc::clone(&one.places).acquire_owned().await.map_err(|_| AppendError::Closed)?;
         let (reply, answer) = oneshot::channel();
-        self.metrics.queued(QUEUE_JOBS_MAX - self.places.available_permits());
+        one.metrics.queued(QUEUE_JOBS_MAX - one.places.available_permits());
         self.work.send(Queued { work: work(reply), place }).map_err(|_| AppendError::Closed)?;
         match answer.await {
             Ok(outcome) => outcome,
-            // The committer went away with the job: by a shutdown, or by a panic, which leaves the engine behind.
-            Err(_) if self.engine.read().is_none() => Err(AppendError::Closed),
+            // The committer went away with the job: by a shutdown, or by a panic, which leaves the files behind.
+            Err(_) if self.reading.open.read().is_none() => Err(AppendError::Closed),
             Err(_) => {
-                let reason = "the committer died".to_owned();
-                *self.poisoned.lock() = Some(reason.clone());
-                Err(AppendError::Poisoned { log: self.log, reason })
+                let reason = self.poisoned.lock().get_or_insert_with(|| "the committer died".to_owned()).clone();
+                Err(AppendError::Poisoned { log, reason })
             }
         }
     }
 
-    fn close_unwatched(&self) {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+    async fn job<T>(&self, log: LogId, what: impl FnOnce(Reply<T>) -> What) -> Result<T, AppendError> {
+        self.send(log, |reply| Work::Job(Job { log, what: what(reply) })).await
+    }
+}
+
+impl Drop for DiskLog {
+    /// Without a shutdown the threads end on their own: what was acknowledged is safe either way.
+    fn drop(&mut self) {
+        self.reading.open.write().take();
+        let place = self.logs.get(&LogId::DIRECTORY).and_then(|one| Arc::clone(&one.places).try_acquire_owned().ok());
+        if let Some(place) = place {
             let (reply, _) = oneshot::channel();
             // Closed already is what is wanted.
             let _ = self.work.send(Queued { work: Work::Errand(Errand::Close { reply }), place });
         }
-    }
-
-    /// Runs a read on the blocking pool.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        read: impl FnOnce(&Engine) -> Result<T, ReadError> + Send + 'static,
-    ) -> Result<T, ReadError> {
-        let log = self.log;
-        let permit = Arc::clone(&self.reads).acquire_owned().await.map_err(|_| ReadError::Closed)?;
-        let engine = self.engine.read().clone().ok_or(ReadError::Closed)?;
-        let task = tokio::task::spawn_blocking(move || {
-            let outcome = read(&engine);
-            drop((engine, permit));
-            outcome
-        });
-        task.await.unwrap_or_else(|error| Err(ReadError::Io { log, reason: error.to_string() }))
     }
 }
 
 fn policy(config: &DiskConfig) -> Policy {
     Policy {
         max_age_ms: config.retention_max_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
-        // Rooms are spread over shards by hash, so an equal share for each is fair enough.
-        max_bytes: config.retention_max_bytes.map(|bytes| bytes / u64::from(config.shards)),
+        max_bytes: config.retention_max_bytes,
+    }
+}
+
+impl Reading {
+    /// Runs a read on the blocking pool, when the mirror has all that was answered before.
+    async fn run<T: Send + 'static>(
+        &self,
+        log: LogId,
+        read: impl FnOnce(&Files) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let files = self.open.read().clone().ok_or(ReadError::Closed)?;
+        self.following.caught_up(log).await?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| ReadError::Closed)?;
+        let task = tokio::task::spawn_blocking(move || {
+            let outcome = read(&files);
+            if outcome.is_err() && files.mirror.is_damaged() {
+                open::condemn_mirror(&files.folders);
+            }
+            drop((files, permit));
+            outcome
+        });
+        task.await.unwrap_or_else(|error| Err(ReadError::Io { log, reason: error.to_string() }))
     }
 }
 
 #[async_trait]
-impl ColdRead for OneLog {
-    async fn read_cold(&self, _log: LogId, from: Lsn, below: Lsn) -> Result<Arc<[Record]>, ReadError> {
-        self.blocking(move |engine| engine.read_cold(from, below)).await
+impl ColdRead for Reading {
+    async fn read_cold(&self, log: LogId, from: Lsn, below: Lsn) -> Result<Arc<[Record]>, ReadError> {
+        self.run(log, move |files| files.mirror.read_cold(&files.chunks, log, from, below)).await
     }
 }
 
 #[async_trait]
 impl LogRead for DiskLog {
     fn read(&self, log: LogId, from: Lsn) -> Result<Box<dyn RecordStream>, ReadError> {
-        let one = self.log(log)?;
-        Ok(Box::new(TailStream::new(Arc::clone(&one.tail), Arc::clone(one), from)))
+        let tail = Arc::clone(&self.log(log)?.tail);
+        Ok(Box::new(TailStream::new(tail, Arc::clone(&self.reading), from)))
     }
 
     async fn last(&self, log: LogId, key: &Key, before: Lsn, limit: usize) -> Result<Vec<Record>, ReadError> {
-        let one = self.log(log)?;
-        // The end is looked up before the segments are: what is durable is all that may be seen.
-        let (key, before) = (key.clone(), before.min(one.tail.next()));
-        one.blocking(move |engine| engine.last(&key, before, limit)).await
+        let (key, before) = (key.clone(), before.min(self.log(log)?.tail.next()));
+        self.reading.run(log, move |files| files.mirror.last(&files.chunks, log, &key, before, limit)).await
     }
 
     async fn of_key(
@@ -302,18 +293,17 @@ impl LogRead for DiskLog {
         below: Lsn,
         limit: usize,
     ) -> Result<Vec<Record>, ReadError> {
-        let one = self.log(log)?;
-        let (key, below) = (key.clone(), below.min(one.tail.next()));
-        one.blocking(move |engine| engine.of_key(&key, from, below, limit)).await
+        let (key, below) = (key.clone(), below.min(self.log(log)?.tail.next()));
+        self.reading.run(log, move |files| files.mirror.of_key(&files.chunks, log, &key, (from, below), limit)).await
     }
 
     async fn record(&self, log: LogId, at: Lsn) -> Result<Option<Record>, ReadError> {
-        let one = self.log(log)?;
-        if at >= one.tail.next() {
+        if at >= self.log(log)?.tail.next() {
             return Ok(None);
         }
         // So short a stretch is in one chunk.
-        match one.blocking(move |engine| engine.read_cold(at, at.next())).await {
+        let read = move |files: &Files| files.mirror.read_cold(&files.chunks, log, at, at.next());
+        match self.reading.run(log, read).await {
             Ok(records) => Ok(records.first().cloned()),
             Err(ReadError::Trimmed { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -321,31 +311,30 @@ impl LogRead for DiskLog {
     }
 
     async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError> {
-        let one = self.log(log)?;
-        let engine = one.engine.read();
-        let first = engine.as_ref().ok_or(ReadError::Closed)?.segments.first();
-        Ok(Bounds { first, next: one.tail.next() })
+        let next = self.log(log)?.tail.next();
+        let first = self.reading.open.read().as_ref().ok_or(ReadError::Closed)?.mirror.first(log);
+        Ok(Bounds { first: first.min(next), next })
     }
 }
 
 #[async_trait]
 impl LogAppend for DiskLog {
     async fn claim(&self, log: LogId, who: NodeId) -> Result<Claim, AppendError> {
-        self.log_to_write(log)?.send(|reply| Work::Job(Job::Claim { who, reply })).await
+        self.job(log, |reply| What::Claim { who, reply }).await
     }
 
     async fn append(&self, claim: &mut Claim, records: Vec<NewRecord>, rows: Vec<Row>) -> Result<Lsn, AppendError> {
         limits::check_append(&records, &rows)?;
         let (epoch, next) = (claim.epoch, claim.next);
-        let job = |reply| Work::Job(Job::Append { epoch, next, records, rows, reply });
-        let last = self.log_to_write(claim.log)?.send(job).await?;
+        let last = self.job(claim.log, |reply| What::Append { epoch, next, records, rows, reply }).await?;
         claim.next = last.next();
         Ok(last)
     }
 
     async fn state(&self, log: LogId, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.log(log)?;
         let key = Bytes::copy_from_slice(key);
-        self.log(log)?.blocking(move |engine| get_row(engine.log, &engine.owner_rows, &key)).await
+        self.reading.run(log, move |files| files.mirror.owner_row(log, &key)).await
     }
 
     async fn state_scan(
@@ -355,22 +344,23 @@ impl LogAppend for DiskLog {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        self.log(log)?;
         let (prefix, after) = (prefix.to_vec(), after.map(<[u8]>::to_vec));
-        let scan = move |engine: &Engine| scan_rows(engine.log, &engine.owner_rows, &prefix, after.as_deref(), limit);
-        self.log(log)?.blocking(scan).await
+        self.reading.run(log, move |files| files.mirror.owner_rows(log, &prefix, after.as_deref(), limit)).await
     }
 
     async fn trim(&self, claim: &Claim, up_to: Lsn) -> Result<(), AppendError> {
         let epoch = claim.epoch;
-        self.log_to_write(claim.log)?.send(|reply| Work::Job(Job::Trim { epoch, up_to, reply })).await
+        self.job(claim.log, |reply| What::Trim { epoch, up_to, reply }).await
     }
 }
 
 #[async_trait]
 impl Rows for DiskLog {
     async fn get(&self, log: LogId, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.log(log)?;
         let key = Bytes::copy_from_slice(key);
-        self.log(log)?.blocking(move |engine| get_row(engine.log, &engine.rows, &key)).await
+        self.reading.run(log, move |files| files.mirror.hook_row(log, &key)).await
     }
 
     async fn scan(
@@ -380,13 +370,13 @@ impl Rows for DiskLog {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        self.log(log)?;
         let (prefix, after) = (prefix.to_vec(), after.map(<[u8]>::to_vec));
-        let scan = move |engine: &Engine| scan_rows(engine.log, &engine.rows, &prefix, after.as_deref(), limit);
-        self.log(log)?.blocking(scan).await
+        self.reading.run(log, move |files| files.mirror.hook_rows(log, &prefix, after.as_deref(), limit)).await
     }
 
     async fn put(&self, log: LogId, rows: Vec<Row>) -> Result<(), AppendError> {
         limits::check_put(&rows)?;
-        self.log_to_write(log)?.send(|reply| Work::Job(Job::Put { rows, reply })).await
+        self.job(log, |reply| What::Put { rows, reply }).await
     }
 }

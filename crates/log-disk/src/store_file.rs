@@ -8,12 +8,14 @@ use std::{
 use crate::{durable, error::OpenError};
 
 pub(crate) const NAME: &str = "STORE";
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 const TITLE: &str = "roomhook store";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StoreFile {
     pub(crate) shards: u16,
+    /// Drawn when the store was made: every file of it says it.
+    pub(crate) id: u64,
 }
 
 impl StoreFile {
@@ -39,14 +41,15 @@ impl StoreFile {
             return Err(OpenError::Format { path, found: format, known: FORMAT });
         }
         let shards = value("shards").and_then(|shards| u16::try_from(shards).ok()).filter(|shards| *shards > 0);
-        Ok(Self { shards: shards.ok_or_else(|| bad("its shards line cannot be read"))? })
+        let shards = shards.ok_or_else(|| bad("its shards line cannot be read"))?;
+        let id = lines.next().and_then(|line| u64::from_str_radix(line.strip_prefix("id = ")?, 16).ok());
+        Ok(Self { shards, id: id.ok_or_else(|| bad("its id line cannot be read"))? })
     }
 
     /// Appears whole or not at all, and stays.
     pub(crate) fn write(self, store: &Path) -> Result<(), OpenError> {
-        let path = store.join(NAME);
-        let text = format!("{TITLE}\nformat = {FORMAT}\nshards = {}\n", self.shards);
-        durable::write_file(&path, text.as_bytes()).map_err(OpenError::io("writing", &path))
+        let text = format!("{TITLE}\nformat = {FORMAT}\nshards = {}\nid = {:016x}\n", self.shards, self.id);
+        durable::write_file(&store.join(NAME), text.as_bytes()).map_err(OpenError::io("writing", store.join(NAME)))
     }
 }
 
@@ -58,16 +61,22 @@ mod tests {
     fn what_is_written_is_read() {
         let folder = tempfile::tempdir().expect("tempdir");
         assert_eq!(StoreFile::read(folder.path()).expect("no file"), None);
-        StoreFile { shards: 4 }.write(folder.path()).expect("write");
-        assert_eq!(StoreFile::read(folder.path()).expect("read"), Some(StoreFile { shards: 4 }));
+        StoreFile { shards: 4, id: 0xfeed }.write(folder.path()).expect("write");
+        assert_eq!(StoreFile::read(folder.path()).expect("read"), Some(StoreFile { shards: 4, id: 0xfeed }));
     }
 
     #[test]
     fn strange_files_are_refused() {
         let parse = |text: &str| StoreFile::parse(text, PathBuf::from("STORE"));
-        let future = parse("roomhook store\nformat = 2\nanything\n");
-        assert!(matches!(future, Err(OpenError::Format { found: 2, known: 1, .. })));
-        for text in ["", "hello", "roomhook store\n", "roomhook store\nformat = 1\nshards = 0\n"] {
+        let future = parse("roomhook store\nformat = 3\nanything\n");
+        assert!(matches!(future, Err(OpenError::Format { found: 3, known: 2, .. })));
+        for text in [
+            "",
+            "hello",
+            "roomhook store\n",
+            "roomhook store\nformat = 2\nshards = 0\nid = 1\n",
+            "roomhook store\nformat = 2\nshards = 4\n",
+        ] {
             assert!(matches!(parse(text), Err(OpenError::StoreFile { .. })), "{text:?}");
         }
     }

@@ -16,7 +16,7 @@ use prometheus_client::{
 };
 use roomhook_log::{LogId, TailSize};
 
-use crate::space::Space;
+use crate::{keeper::Following, space::Space};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
@@ -34,8 +34,7 @@ pub(crate) struct Metrics {
     queue_max: Gauge,
     tail_bytes: Family<Labels, Gauge>,
     tail_records: Family<Labels, Gauge>,
-    segments: Family<Labels, Gauge>,
-    segments_dropped: Family<Labels, Counter>,
+    store: StoreMetrics,
 }
 
 impl Metrics {
@@ -52,8 +51,7 @@ impl Metrics {
             queue_max: Gauge::default(),
             tail_bytes: Family::default(),
             tail_records: Family::default(),
-            segments: Family::default(),
-            segments_dropped: Family::default(),
+            store: StoreMetrics::default(),
         };
         metrics.queue_max.set(gauge(queue_max));
         metrics
@@ -69,8 +67,12 @@ impl Metrics {
         registry.register("queue_jobs_max", "Jobs that may wait for a committer", self.queue_max.clone());
         registry.register_with_unit("tail", "Recent records in memory", Unit::Bytes, self.tail_bytes.clone());
         registry.register("tail_records", "Recent records in memory", self.tail_records.clone());
-        registry.register("segments", "Segments on disk", self.segments.clone());
-        registry.register("segments_dropped", "Segments dropped by retention", self.segments_dropped.clone());
+        registry.register("segments", "Segments of the journal on disk", self.store.segments.clone());
+        registry.register("segments_dropped", "Segments dropped by retention", self.store.segments_dropped.clone());
+    }
+
+    pub(crate) fn store(&self) -> StoreMetrics {
+        self.store.clone()
     }
 
     pub(crate) fn of(&self, log: LogId) -> LogMetrics {
@@ -83,8 +85,6 @@ impl Metrics {
             queue: self.queue.get_or_create(&labels).clone(),
             tail_bytes: self.tail_bytes.get_or_create(&labels).clone(),
             tail_records: self.tail_records.get_or_create(&labels).clone(),
-            segments: self.segments.get_or_create(&labels).clone(),
-            segments_dropped: self.segments_dropped.get_or_create(&labels).clone(),
         }))
     }
 }
@@ -102,8 +102,6 @@ struct Inner {
     queue: Gauge,
     tail_bytes: Gauge,
     tail_records: Gauge,
-    segments: Gauge,
-    segments_dropped: Counter,
 }
 
 impl LogMetrics {
@@ -121,22 +119,31 @@ impl LogMetrics {
     pub(crate) fn queued(&self, jobs: usize) {
         self.0.queue.set(gauge(jobs));
     }
+}
 
+/// Metrics of the store as a whole.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StoreMetrics {
+    segments: Gauge,
+    segments_dropped: Counter,
+}
+
+impl StoreMetrics {
     pub(crate) fn segments(&self, segments: usize) {
-        self.0.segments.set(gauge(segments));
+        self.segments.set(gauge(segments));
     }
 
     pub(crate) fn dropped(&self, segments: usize) {
-        self.0.segments_dropped.inc();
+        self.segments_dropped.inc();
         self.segments(segments);
     }
 }
 
 /// Room on the disk, asked when somebody reads the metrics.
 #[derive(Debug)]
-pub(crate) struct Room(pub(crate) Arc<Space>);
+pub(crate) struct DiskSpace(pub(crate) Arc<Space>);
 
-impl Collector for Room {
+impl Collector for DiskSpace {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let (free, kept) = self.0.facts();
         for (name, help, bytes) in [
@@ -147,6 +154,18 @@ impl Collector for Room {
             ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX)).encode(value)?;
         }
         Ok(())
+    }
+}
+
+/// How far the mirror is behind, asked when somebody reads the metrics.
+#[derive(Debug)]
+pub(crate) struct MirrorLag(pub(crate) Following);
+
+impl Collector for MirrorLag {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Frames of the journal that the mirror has not taken in yet";
+        let value = encoder.encode_descriptor("log_mirror_lag_frames", help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::try_from(self.0.lag()).unwrap_or(i64::MAX)).encode(value)
     }
 }
 

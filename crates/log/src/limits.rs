@@ -10,12 +10,13 @@ use crate::{
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 /// Records of one append.
 pub const APPEND_RECORDS_MAX: usize = 4_096;
-/// Keys, payloads and rows of one append together, in bytes.
-pub const APPEND_BYTES_MAX: usize = 32 << 20;
+/// Keys, payloads and rows of one append together, in bytes: with what frames it, less than a message of 8 MiB, the largest that a
+/// stream of entries takes.
+pub const APPEND_BYTES_MAX: usize = 6 << 20;
 /// Key of one row, in bytes.
 pub const ROW_KEY_BYTES_MAX: usize = 1 << 10;
 /// Value of one row, in bytes.
-pub const ROW_VALUE_BYTES_MAX: usize = 16 << 20;
+pub const ROW_VALUE_BYTES_MAX: usize = 4 << 20;
 
 /// What a stream hands out at once, in bytes of keys and payloads, unless a single record is larger.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;

@@ -10,13 +10,19 @@ pub enum MirrorError {
 }
 
 impl MirrorError {
-    /// Whether the disk is full, a quota is used up, or the like: then nothing is damaged, and a person makes room.
-    #[must_use]
-    pub fn is_no_room(&self) -> bool {
-        let Self::Engine(fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error))) = self else {
-            return false;
-        };
+    /// What the system said, if the disk is full, a quota is used up, or the like: then nothing is damaged, and a person makes room.
+    ///
+    /// # Errors
+    /// The error as it is, if it is another one.
+    pub fn no_room(self) -> Result<std::io::Error, Self> {
         use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+        match self {
+            Self::Engine(fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)))
+                if matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge) =>
+            {
+                Ok(error)
+            }
+            other => Err(other),
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::rows;
 
 /// Snapshots of one append, in bytes, however many are overdue: the log refuses appends that are too large, and would
 /// refuse the next one no less. What is left over goes with the batches after.
-const SNAPSHOT_BYTES_MAX: usize = roomhook_log::limits::APPEND_BYTES_MAX / 4;
+const SNAPSHOT_BYTES_MAX: usize = roomhook_log::limits::APPEND_BYTES_MAX / 6;
 
 /// One room in memory.
 #[derive(Debug)]

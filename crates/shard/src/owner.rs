@@ -24,6 +24,8 @@ use crate::{
 
 /// Rows read at the same time for one batch.
 const LOADS_MAX: usize = 64;
+/// Records of one append, in bytes, as far as the last one may exceed it: snapshots need room beside them.
+const RECORD_BYTES_MAX: usize = roomhook_log::limits::APPEND_BYTES_MAX / 3;
 /// Between two tries to write after one that found no room.
 const PROBE_PAUSE: Duration = Duration::from_secs(1);
 /// Tries to claim and replay again after an append of unknown outcome, and the pause after the first of them.
@@ -143,7 +145,10 @@ impl Owner {
         self.load(&requests).await;
         self.last_at = self.last_at.max((self.deps.clock)());
         let mut batch = Batch::new(self.claim.next, requests.len(), bytes);
-        for request in requests {
+        let mut requests = requests.into_iter();
+        while batch.bytes < RECORD_BYTES_MAX
+            && let Some(request) = requests.next()
+        {
             match request {
                 Request::Ask { room, question } => batch.questions.push((room, question)),
                 Request::Execute { room, command, reply } => match &self.mode {
@@ -160,6 +165,8 @@ impl Owner {
                 },
             }
         }
+        // A small command can have a large record; what does not fit any more is first in the next batch.
+        self.waiting.splice(..0, requests);
         batch
     }
 

@@ -11,13 +11,13 @@ use tempfile::TempDir;
 use crate::store::small;
 
 #[derive(Default)]
-struct Disk {
+struct Journal {
     /// The store in use and the folders of all: what trait objects do not tell.
     current: Mutex<Option<Arc<DiskLog>>>,
     folders: Mutex<Vec<TempDir>>,
 }
 
-impl Disk {
+impl Journal {
     fn current(&self) -> Arc<DiskLog> {
         self.current.lock().clone().expect("a store was created")
     }
@@ -39,7 +39,7 @@ impl Disk {
 }
 
 #[async_trait]
-impl contract::Factory for Disk {
+impl contract::Factory for Journal {
     async fn create(&self) -> Arc<dyn Log> {
         self.close().await;
         self.folders.lock().push(tempfile::tempdir().expect("tempdir"));
@@ -59,8 +59,8 @@ impl contract::Factory for Disk {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_disk_log_keeps_the_contract() {
-    let factory = Disk::default();
+async fn the_journal_keeps_the_contract() {
+    let factory = Journal::default();
     contract::all(&factory).await;
     factory.close().await;
 }

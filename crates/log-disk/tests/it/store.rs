@@ -12,13 +12,13 @@ use roomhook_log::{Key, LogAppend, LogId, LogRead, NewRecord, NodeId, ReadError,
 use roomhook_log_disk::{DiskConfig, DiskLog, OpenError, Rehearsal};
 use tempfile::TempDir;
 
-/// A store with two shards, segments of 40 records and a clock some minutes on, so that
+/// A store with two shards, segments of some dozens of records and a clock some minutes on, so that
 /// every sealed segment is old.
 pub(crate) fn small(path: &Path) -> DiskConfig {
     DiskConfig {
         path: path.to_owned(),
         shards: 2,
-        segment_records: 40,
+        segment_bytes: 8 << 10,
         retention_max_age: Some(Duration::from_secs(1)),
         tail: TailLimits { bytes_max: 1 << 20, records_max: 20 },
         free_bytes_min: 0,

@@ -140,9 +140,7 @@ impl Subject {
     /// When it cannot be read.
     pub(super) fn store_mb(&self) -> anyhow::Result<Option<f64>> {
         let Some(store) = &self.store else { return Ok(None) };
-        let facts = DiskLog::inspect(store)?;
-        let bytes: u64 = facts.logs.iter().map(|log| log.bytes).sum();
-        Ok(Some(bytes as f64 / 1e6))
+        Ok(Some(DiskLog::inspect(store)?.bytes as f64 / 1e6))
     }
 
     /// What a client of this user connects with.

@@ -115,11 +115,11 @@ fn told(config: &Config, facts: &Facts) -> Finding {
             "stop the server and run doctor again".to_owned(),
         );
     }
-    let records: u64 =
-        facts.logs.iter().filter_map(|log| log.bounds).map(|bounds| bounds.next.0 - bounds.first.0).sum();
-    let bytes: u64 = facts.logs.iter().map(|log| log.bytes).sum();
-    let used = if facts.in_use { ", in use by a server" } else { "" };
-    let told = format!("{} shards, {records} records, {} MiB{used}", facts.shards, bytes >> 20);
+    let records = match facts.records {
+        Some(records) => format!("{records} records, every byte of the journal checked"),
+        None => "in use by a server".to_owned(),
+    };
+    let told = format!("{} shards, {} MiB, {records}", facts.shards, facts.bytes >> 20);
     match config.storage.durability {
         Durability::Fsync => Fine(told),
         Durability::Os => Note(

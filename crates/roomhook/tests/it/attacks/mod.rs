@@ -32,6 +32,8 @@ pub(crate) enum Expect {
     Beginning(&'static str),
     /// No full answer, for a reason that ends like this.
     Ending(&'static str),
+    /// No full answer, for a reason that ends like one of these: which of two limits is met first is up to the scheduler.
+    EndingEither([&'static str; 2]),
     /// It was cut off for this reason, or stopped by itself, as a flooder does who reads nothing, until the time was up.
     EndingOrLate(&'static str),
     /// An answer with this status, and this remark.
@@ -126,6 +128,9 @@ fn judge(attack: &Attack, attempt: &Value) -> Option<String> {
         Expect::Reason(text) => status.is_null() && problem == Some(text),
         Expect::Beginning(text) => status.is_null() && problem.is_some_and(|problem| problem.starts_with(text)),
         Expect::Ending(text) => status.is_null() && problem.is_some_and(|problem| problem.ends_with(text)),
+        Expect::EndingEither(texts) => {
+            status.is_null() && problem.is_some_and(|problem| texts.iter().any(|text| problem.ends_with(text)))
+        }
         Expect::EndingOrLate(text) => {
             status.is_null() && problem.is_some_and(|problem| problem.ends_with(text) || problem.starts_with(LATE))
         }

@@ -15,6 +15,12 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
+    /// Of a store that has nothing. `boot` is the machine's present start.
+    pub(crate) fn nothing(boot: u64) -> Self {
+        let newest = Newest { position: 0, boot, flags: Flags { synced: true, closing: true } };
+        Self { place: Place::START, newest }
+    }
+
     pub(crate) fn of_writer(writer: &Writer) -> Self {
         Self { place: writer.place(), newest: writer.newest() }
     }

@@ -8,6 +8,7 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use super::{
     error::JournalError,
     frame::{ALIGNMENT, Flags, Frame, HEADER_BYTES, Header, Origin, Place},
+    oldest::oldest,
     segment::{self, Segment},
 };
 
@@ -16,9 +17,15 @@ const WINDOW_BYTES: usize = 256 << 10;
 
 /// All segments that are part of the journal, oldest first.
 pub(crate) fn segments(folder: &Path, store: u64) -> Result<Vec<Segment>, JournalError> {
-    let numbers = segment::numbers(folder).map_err(JournalError::io("listing", folder))?;
-    if let Some(pair) = numbers.windows(2).find(|pair| matches!(pair, [a, b] if a + 1 != *b)) {
-        let number = pair.first().map_or(0, |number| number + 1);
+    let oldest = oldest(folder)?;
+    let mut numbers = match segment::numbers(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        listed => listed.map_err(JournalError::io("listing", folder))?,
+    };
+    // What was dropped when a crash came before its file was gone.
+    numbers.retain(|number| *number >= oldest);
+    let missing = (oldest..).zip(&numbers).find(|(expected, number)| expected != *number).map(|(expected, _)| expected);
+    if let Some(number) = missing.or(numbers.is_empty().then_some(oldest)) {
         return Err(JournalError::Missing { number, path: segment::path(folder, number) });
     }
     let mut segments: Vec<Segment> = Vec::with_capacity(numbers.len());

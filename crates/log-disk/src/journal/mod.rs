@@ -4,14 +4,16 @@
 
 mod error;
 mod frame;
+mod oldest;
 mod scan;
 mod segment;
 mod writer;
 
 pub use error::JournalError;
 pub(crate) use frame::{Flags, Frame, FrameDraft, Origin, Place};
+pub(crate) use oldest::set_oldest;
 pub(crate) use scan::{Walk, distrust_memory, is_there, segments};
-pub(crate) use segment::{Segment, numbers, path, sweep_drafts};
+pub(crate) use segment::{HEAD_BYTES, Segment, draft, is_segment, numbers, path, sweep_drafts};
 pub(crate) use writer::{Newest, Writer};
 
 #[cfg(test)]

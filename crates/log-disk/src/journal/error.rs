@@ -25,4 +25,15 @@ impl JournalError {
     pub(crate) fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { doing, path: path.to_owned(), source }
     }
+
+    /// With other paths.
+    pub(crate) fn moved(self, moved: impl Fn(PathBuf) -> PathBuf) -> Self {
+        match self {
+            Self::Io { doing, path, source } => Self::Io { doing, path: moved(path), source },
+            Self::Damaged { path, offset, reason } => Self::Damaged { path: moved(path), offset, reason },
+            Self::Version { path, found, known } => Self::Version { path: moved(path), found, known },
+            Self::Foreign { path } => Self::Foreign { path: moved(path) },
+            Self::Missing { number, path } => Self::Missing { number, path: moved(path) },
+        }
+    }
 }

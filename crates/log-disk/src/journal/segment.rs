@@ -63,6 +63,16 @@ pub(crate) fn path(folder: &Path, number: u32) -> PathBuf {
     folder.join(format!("{number:08}{SUFFIX}"))
 }
 
+/// By its name.
+pub(crate) fn is_segment(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.ends_with(SUFFIX))
+}
+
+/// The name of a segment until it is begun.
+pub(crate) fn draft(folder: &Path, number: u32) -> PathBuf {
+    folder.join(format!("{number:08}{DRAFT_SUFFIX}"))
+}
+
 /// Numbers of the segments in `folder`, in order. Files with other names are not looked at.
 pub(crate) fn numbers(folder: &Path) -> io::Result<Vec<u32>> {
     let mut numbers = Vec::new();
@@ -147,7 +157,7 @@ pub(crate) struct Prepared {
 
 /// Makes a file that is ready to become segment `number`. `bytes` of zeros are on the disk when it returns.
 pub(crate) fn prepare(folder: &Path, number: u32, bytes: u64) -> io::Result<Prepared> {
-    let draft = folder.join(format!("{number:08}{DRAFT_SUFFIX}"));
+    let draft = draft(folder, number);
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&draft)?;
     let zeros = vec![0; ZEROS_BYTES];
     let mut at = 0;

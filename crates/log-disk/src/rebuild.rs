@@ -11,9 +11,9 @@ use roomhook_mirror::{Applied, Dump, Mirror, MirrorConfig, SegmentStart, Stand};
 use crate::{
     dumps,
     error::OpenError,
-    follow::{Followed, Progress, continues, follow, index_of, is_there},
+    follow::{Followed, Progress, continues, end_lost, follow, index_of, is_there},
     journal::{JournalError, Origin, Segment, Walk},
-    open::{Folders, nothing},
+    open::Folders,
     place::Standing,
 };
 
@@ -40,19 +40,26 @@ pub(crate) fn rebuild(
             dump.install(&mirror)?;
             dump.stand.clone()
         }
-        None if segments.first().is_none_or(|first| first.start.position == 0) => nothing(origin),
+        None if segments.first().is_none_or(|first| first.start.position == 0) => {
+            Standing::nothing(origin.boot).stand(&BTreeMap::new())
+        }
         None => return Err(OpenError::NoDump { path: folders.dumps.clone() }),
     };
     let followed = follow(&mirror, segments, &from, origin)?;
     Ok((mirror, followed))
 }
 
-/// The newest dump that the journal reaches back to, and is not behind.
+/// The newest dump that the journal reaches back to. One that is ahead of the journal proves that this lost its end, unless nothing
+/// was synced and the machine has stopped since.
 fn usable(whole: Vec<Dump>, segments: &[Segment], origin: Origin) -> Result<Option<Dump>, OpenError> {
     let start = segments.first().map_or(0, |first| first.start.position);
     for dump in whole {
         let standing = Standing::of(&dump.stand);
-        if standing.place.position >= start && is_there(segments, standing, origin)? {
+        if !is_there(segments, standing, origin)? {
+            if standing.newest.flags.synced || standing.newest.boot == origin.boot {
+                return Err(end_lost(segments, standing));
+            }
+        } else if standing.place.position >= start {
             return Ok(Some(dump));
         }
     }
@@ -64,21 +71,21 @@ fn index_before(mirror: &Mirror, segments: &[Segment], until: &Stand, origin: Or
     let Some(first) = segments.first() else { return Ok(()) };
     let until_place = Standing::of(until).place;
     let mut positions: BTreeMap<LogId, Position> = BTreeMap::new();
-    mirror.begin_segment(first_start(first, segments, until, origin)?).map_err(OpenError::mirror_unnamed)?;
+    mirror.begin_segment(first_start(first, segments, until, origin)?)?;
     let (mut walk, mut known) = (Walk::new(segments, first.start, origin)?, first.number);
     let (mut batch, mut progress) = (Vec::new(), Progress::new(first.start.position));
     while walk.place().position < until_place.position
         && let Some((frame, segment)) = walk.next()?
     {
         if segment.number > known {
-            mirror.apply(&std::mem::take(&mut batch)).map_err(OpenError::mirror_unnamed)?;
+            mirror.apply(&std::mem::take(&mut batch))?;
             // A log that said nothing so far stands where the dump has it.
             let mut logs: BTreeMap<LogId, Lsn> =
                 until.logs.iter().map(|(log, position)| (*log, position.next)).collect();
             logs.extend(positions.iter().map(|(log, position)| (*log, position.next)));
             let newest_at_ms = positions.values().map(|position| position.newest_at_ms).max().unwrap_or_default();
             let start = SegmentStart { number: segment.number, place: segment.start.position, logs, newest_at_ms };
-            mirror.begin_segment(start).map_err(OpenError::mirror_unnamed)?;
+            mirror.begin_segment(start)?;
             known = segment.number;
         }
         let mut entries = Vec::new();
@@ -90,10 +97,10 @@ fn index_before(mirror: &Mirror, segments: &[Segment], until: &Stand, origin: Or
         batch.push(Applied { entries, stand: None });
         progress.tell(frame.header.end().position, segment);
         if batch.len() >= 256 {
-            mirror.apply(&std::mem::take(&mut batch)).map_err(OpenError::mirror_unnamed)?;
+            mirror.apply(&std::mem::take(&mut batch))?;
         }
     }
-    mirror.apply(&batch).map_err(OpenError::mirror_unnamed)?;
+    mirror.apply(&batch)?;
     let fits = |(log, position): (&LogId, &Position)| until.logs.get(log) == Some(position);
     match positions.iter().find(|pair| !fits(*pair)) {
         None => Ok(()),

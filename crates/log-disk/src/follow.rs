@@ -94,7 +94,7 @@ impl Following<'_> {
         if segment.number > self.known {
             self.flush()?;
             let start = segment_start(segment.number, segment.start.position, &self.positions);
-            self.mirror.begin_segment(start).map_err(OpenError::mirror_unnamed)?;
+            self.mirror.begin_segment(start)?;
             self.known = segment.number;
         }
         let mut entries = Vec::new();
@@ -113,7 +113,7 @@ impl Following<'_> {
 
     fn flush(&mut self) -> Result<(), OpenError> {
         self.bytes = 0;
-        self.mirror.apply(&std::mem::take(&mut self.batch)).map_err(OpenError::mirror_unnamed)
+        Ok(self.mirror.apply(&std::mem::take(&mut self.batch))?)
     }
 }
 

@@ -350,13 +350,18 @@ impl Keeping {
             .collect();
         let active_bytes = segments.last().map_or(0, |start| size(start));
         let count = droppable(self.charge.retention, &candidates, active_bytes, (self.charge.clock)()).min(max);
+        let Some(oldest) = segments.get(count).filter(|_| count > 0) else { return 0 };
+        if let Err(error) = journal::set_oldest(&self.charge.journal, oldest.number) {
+            tracing::warn!(%error, "nothing was dropped: which segment is the oldest could not be written down");
+            return 0;
+        }
         for start in segments.iter().take(count) {
             self.drop_segment(start);
         }
         count
     }
 
-    /// The index goes first: a file that it does not know is swept up at the next start.
+    /// The index goes first: a file that is not part of the journal any more is swept up at the next start.
     fn drop_segment(&self, start: &SegmentStart) {
         if let Err(error) = self.charge.mirror.drop_oldest() {
             return self.fail(&error);
