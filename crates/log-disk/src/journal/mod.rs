@@ -4,6 +4,7 @@
 
 mod error;
 mod frame;
+mod next;
 mod oldest;
 mod scan;
 mod segment;

@@ -33,7 +33,7 @@ const MAGIC: [u8; 8] = *b"RHJOURNL";
 const SUFFIX: &str = ".segment";
 const DRAFT_SUFFIX: &str = ".segment.new";
 /// Zeros are written in pieces of this size.
-const ZEROS_BYTES: usize = 1 << 20;
+static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 
 /// What the head of a segment says, and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,24 +157,50 @@ pub(crate) struct Prepared {
 
 /// Makes a file that is ready to become segment `number`. `bytes` of zeros are on the disk when it returns.
 pub(crate) fn prepare(folder: &Path, number: u32, bytes: u64) -> io::Result<Prepared> {
-    let draft = draft(folder, number);
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&draft)?;
-    let zeros = vec![0; ZEROS_BYTES];
-    let mut at = 0;
-    while at < bytes {
-        let piece = usize::try_from(bytes - at).unwrap_or(ZEROS_BYTES).min(ZEROS_BYTES);
-        file.write_all_at(zeros.get(..piece).unwrap_or_default(), at)?;
-        at += piece as u64;
+    let mut blank = Blank::create(folder, number)?;
+    while blank.bytes < bytes {
+        blank.grow(bytes)?;
     }
-    file.sync_all()?;
-    Ok(Prepared { file, draft, number, bytes: bytes.max(HEAD_BYTES as u64) })
+    blank.finish()
 }
 
-impl Prepared {
+/// A file of zeros in the making.
+#[derive(Debug)]
+pub(crate) struct Blank {
+    file: File,
+    draft: PathBuf,
+    number: u32,
+    pub(crate) bytes: u64,
+}
+
+impl Blank {
+    pub(crate) fn create(folder: &Path, number: u32) -> io::Result<Self> {
+        let draft = draft(folder, number);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&draft)?;
+        Ok(Self { file, draft, number, bytes: 0 })
+    }
+
+    /// Adds a piece of zeros, at most up to `bytes` in all, and waits until it is on the disk: what waits to be written would hold up
+    /// others all at once.
+    pub(crate) fn grow(&mut self, bytes: u64) -> io::Result<()> {
+        let piece = usize::try_from(bytes.saturating_sub(self.bytes)).unwrap_or(ZEROS.len()).min(ZEROS.len());
+        self.file.write_all_at(ZEROS.get(..piece).unwrap_or_default(), self.bytes)?;
+        self.bytes += piece as u64;
+        self.file.sync_data()
+    }
+
+    pub(crate) fn finish(self) -> io::Result<Prepared> {
+        self.file.sync_all()?;
+        let Self { file, draft, number, bytes } = self;
+        Ok(Prepared { file, draft, number, bytes: bytes.max(HEAD_BYTES as u64) })
+    }
+
     pub(crate) fn discard(self) -> io::Result<()> {
         fs::remove_file(self.draft)
     }
+}
 
+impl Prepared {
     /// Makes it the segment that begins at `start`: durable, with its name, when it returns. `flags` tell how what lies before was
     /// written.
     pub(crate) fn begin(

@@ -1,24 +1,20 @@
 //! Writes frames, one after the other. Blocks; one thread has it.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt,
-    path::PathBuf,
-    sync::Arc,
-    thread::{self, JoinHandle},
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
 
 use bytes::BytesMut;
 
 use super::{
     frame::{Flags, FrameDraft, Origin, Place, aligned},
-    segment::{self, HEAD_BYTES, Prepared, Segment},
+    next::Next,
+    segment::{self, HEAD_BYTES, Segment},
 };
 
 /// The first segment of a store, so that a new one costs next to nothing. Each further one is larger, up to what is configured.
 const FIRST_BYTES: u64 = 1 << 20;
 const GROWTH: u64 = 4;
+/// The next segment is ready when all but this part of the present one is used.
+const READY_EARLY: u64 = 8;
 
 /// The newest frame: what a mirror remembers, to find out whether the journal still has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +38,7 @@ pub(crate) struct Writer {
     /// Where the newest frame begins, and how it was written.
     newest: Newest,
     /// The next segment, while it is filled with zeros.
-    next: Option<JoinHandle<io::Result<Prepared>>>,
+    next: Option<Next>,
 }
 
 impl Writer {
@@ -94,14 +90,10 @@ impl Writer {
 
     /// Begins the next segment. When this fails, nothing has happened: it can be tried again. `flags` are those of the frames so far.
     pub(crate) fn roll(&mut self, flags: Flags) -> io::Result<()> {
-        let prepared = match self.next.take() {
-            Some(preparing) => preparing.join().unwrap_or_else(|_| Err(io::Error::other("preparing panicked"))),
-            None => Err(io::ErrorKind::NotFound.into()),
-        };
-        let prepared = match prepared {
-            Ok(prepared) => prepared,
+        let prepared = match self.next.take().map(Next::finish) {
+            Some(Ok(prepared)) => prepared,
             // Without zeros it works as well, only slower.
-            Err(_) => segment::prepare(&self.folder, self.segment.number + 1, 0)?,
+            _ => segment::prepare(&self.folder, self.segment.number + 1, 0)?,
         };
         let capacity = prepared.bytes.max(self.capacity);
         let (file, segment) = prepared.begin(&self.folder, self.origin, self.place, flags)?;
@@ -124,27 +116,27 @@ impl Writer {
         Ok(bytes)
     }
 
-    /// Begins to fill the next segment with zeros when half of this one is used.
+    /// Has the next segment filled with zeros at the pace at which this one fills, so that it is ready a little earlier: all at once
+    /// would hold up whoever waits for a sync.
     fn prepare_next(&mut self) {
-        if self.next.is_some() || self.segment.offset(self.place.position) < self.capacity / 2 {
-            return;
-        }
-        let (folder, number) = (self.folder.clone(), self.segment.number + 1);
         let bytes = self.capacity.saturating_mul(GROWTH).min(self.bytes_max);
-        let preparing = thread::Builder::new()
-            .name("journal-next".to_owned())
-            .spawn(move || segment::prepare(&folder, number, bytes));
-        // Without a thread the next segment is made when it is needed.
-        self.next = preparing.ok();
+        let used = self.segment.offset(self.place.position);
+        let (folder, number) = (&self.folder, self.segment.number + 1);
+        let next = match &mut self.next {
+            Some(next) => next,
+            // Without a thread the next segment is made when it is needed.
+            none => match Next::begin(folder.clone(), number, bytes) {
+                Ok(next) => none.insert(next),
+                Err(_) => return,
+            },
+        };
+        next.reach(bytes.saturating_mul(used) / (self.capacity - self.capacity / READY_EARLY).max(1));
     }
 
     /// Removes what was prepared for nothing.
     pub(crate) fn close(mut self) -> io::Result<()> {
-        match self.next.take().map(JoinHandle::join) {
-            Some(Ok(Ok(prepared))) => prepared.discard(),
-            // What could not be prepared is swept up by the next start.
-            _ => Ok(()),
-        }
+        // What could not be prepared is swept up by the next start.
+        self.next.take().map_or(Ok(()), Next::discard)
     }
 
     /// Makes what was written without a sync durable.
