@@ -21,11 +21,17 @@ const SCAN_BYTES_MAX: usize = 16 << 20;
 const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// A place in the logs of all shards, as text: `12.40.7.9~2`. The last number says which shard is read first, so that a
-/// busy one does not keep the others from being read.
+/// busy one does not keep the others from being read. Where logs lost their ends, `@` and the number of losses of all of them follow:
+/// positions mean other records then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventCursor {
     next: Vec<Lsn>,
     first: u16,
+    losses: u64,
+}
+
+fn losses(bounds: &[Bounds]) -> u64 {
+    bounds.iter().map(|bounds| u64::from(bounds.epoch.losses())).sum()
 }
 
 impl fmt::Display for EventCursor {
@@ -36,7 +42,10 @@ impl fmt::Display for EventCursor {
             }
             write!(f, "{lsn}")?;
         }
-        if self.first > 0 { write!(f, "~{}", self.first) } else { Ok(()) }
+        if self.first > 0 {
+            write!(f, "~{}", self.first)?;
+        }
+        if self.losses > 0 { write!(f, "@{}", self.losses) } else { Ok(()) }
     }
 }
 
@@ -44,9 +53,14 @@ impl FromStr for EventCursor {
     type Err = HandleError;
 
     fn from_str(text: &str) -> Result<Self, HandleError> {
+        let (text, losses) = text.split_once('@').unwrap_or((text, "0"));
         let (places, first) = text.split_once('~').unwrap_or((text, "0"));
         let next = places.split('.').map(|place| place.parse().map(Lsn).map_err(|_| HandleError::Cursor));
-        Ok(Self { next: next.collect::<Result<_, _>>()?, first: first.parse().map_err(|_| HandleError::Cursor)? })
+        Ok(Self {
+            next: next.collect::<Result<_, _>>()?,
+            first: first.parse().map_err(|_| HandleError::Cursor)?,
+            losses: losses.parse().map_err(|_| HandleError::Cursor)?,
+        })
     }
 }
 
@@ -91,7 +105,8 @@ impl Handle {
     /// # Errors
     /// When a log cannot be read. Cancel safe.
     pub async fn end(&self) -> Result<EventCursor, HandleError> {
-        Ok(EventCursor { next: self.all_bounds().await?.into_iter().map(|bounds| bounds.next).collect(), first: 0 })
+        let bounds = self.all_bounds().await?;
+        Ok(EventCursor { next: bounds.iter().map(|bounds| bounds.next).collect(), first: 0, losses: losses(&bounds) })
     }
 
     /// What an endpoint is owed after a cursor (`None`: from the oldest record there is), by its present switches, with the cursor
@@ -102,7 +117,8 @@ impl Handle {
     /// Whoever passes each page's cursor to the next call gets each event once, across restarts of the server.
     ///
     /// # Errors
-    /// [`HandleError::CursorExpired`] when retention dropped records after the cursor; or when there is no such endpoint, the
+    /// [`HandleError::CursorExpired`] when retention dropped records after the cursor, [`HandleError::CursorLost`] when a log lost its
+    /// end since the cursor was given out; or when there is no such endpoint, the
     /// cursor was not given out by this server, or a log cannot be read. Cancel safe.
     pub async fn events(
         &self,
@@ -113,7 +129,13 @@ impl Handle {
         let settings = self.shared(name)?.settings.load_full();
         let bounds = self.all_bounds().await?;
         let mut cursor = match after {
-            None => EventCursor { next: bounds.iter().map(|bounds| bounds.first).collect(), first: 0 },
+            None => {
+                let next = bounds.iter().map(|bounds| bounds.first).collect();
+                EventCursor { next, first: 0, losses: losses(&bounds) }
+            }
+            Some(after) if after.losses < losses(&bounds) && after.next.len() == bounds.len() => {
+                return Err(self.lost(after, &bounds).await?);
+            }
             Some(after) => checked(after, &bounds)?,
         };
         let mut budget = Budget {
@@ -183,6 +205,30 @@ impl Handle {
         Ok(next)
     }
 
+    /// What to say of a cursor that was given out before a log lost its end: where to go on, so that nothing is left out.
+    async fn lost(&self, after: &EventCursor, bounds: &[Bounds]) -> Result<HandleError, HandleError> {
+        let mut next = Vec::with_capacity(bounds.len());
+        for ((shard, at), bounds) in (0..).zip(&after.next).zip(bounds) {
+            let sure = self.sure(LogId(shard), *bounds).await?;
+            next.push((*at).min(sure).max(bounds.first));
+        }
+        Ok(HandleError::CursorLost { next: EventCursor { next, first: 0, losses: losses(bounds) } })
+    }
+
+    /// The end of what a log has from before it ever lost its end. Epochs never go back, so it is found in the manner of a dictionary.
+    async fn sure(&self, log: LogId, Bounds { first, next, epoch }: Bounds) -> Result<Lsn, HandleError> {
+        let (mut sure, mut unsure) = if epoch.losses() == 0 { (next.0, next.0) } else { (first.0, next.0) };
+        while sure < unsure {
+            let middle = sure + (unsure - sure) / 2;
+            match self.world.log.record(log, Lsn(middle)).await? {
+                Some(record) if record.epoch.losses() > 0 => unsure = middle,
+                // Retention may have dropped it meanwhile.
+                _ => sure = middle + 1,
+            }
+        }
+        Ok(Lsn(sure))
+    }
+
     async fn all_bounds(&self) -> Result<Vec<Bounds>, HandleError> {
         let mut all = Vec::with_capacity(usize::from(self.world.shards));
         for shard in 0..self.world.shards {
@@ -194,7 +240,8 @@ impl Handle {
 
 /// A cursor that names a place in these logs; nothing after it was dropped.
 fn checked(after: &EventCursor, bounds: &[Bounds]) -> Result<EventCursor, HandleError> {
-    let fits = after.next.len() == bounds.len() && usize::from(after.first) < bounds.len();
+    let fits =
+        after.next.len() == bounds.len() && usize::from(after.first) < bounds.len() && after.losses == losses(bounds);
     // Whatever lies beyond the end was never given out: it is another store's, or this store lost its end.
     if !fits || after.next.iter().zip(bounds).any(|(next, bounds)| *next > bounds.next) {
         return Err(HandleError::Cursor);
@@ -203,26 +250,29 @@ fn checked(after: &EventCursor, bounds: &[Bounds]) -> Result<EventCursor, Handle
         return Ok(after.clone());
     }
     let next = after.next.iter().zip(bounds).map(|(next, bounds)| (*next).max(bounds.first)).collect();
-    Err(HandleError::CursorExpired { next: EventCursor { next, first: after.first } })
+    Err(HandleError::CursorExpired { next: EventCursor { next, ..after.clone() } })
 }
 
 #[cfg(test)]
 mod tests {
+    use roomhook_log::Epoch;
+
     use super::*;
 
     #[test]
     fn cursors_read_back_and_nonsense_is_refused() {
-        for text in ["1", "12.40.7.9", "12.40.7.9~2"] {
+        for text in ["1", "12.40.7.9", "12.40.7.9~2", "12.40.7.9~2@3", "1.2@1"] {
             assert_eq!(text.parse::<EventCursor>().expect("a cursor").to_string(), text);
         }
-        for text in ["", "x", "1..2", "1.2~", "1.2~x", "-1", "1.2~1~1"] {
+        for text in ["", "x", "1..2", "1.2~", "1.2~x", "-1", "1.2~1~1", "1@", "1@x", "1@2~1"] {
             assert!(text.parse::<EventCursor>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_cursor_of_another_store_or_from_before_retention_is_told_apart() {
-        let bounds = [Bounds { first: Lsn(5), next: Lsn(9) }, Bounds { first: Lsn(1), next: Lsn(4) }];
+        let of = |first, next| Bounds { first: Lsn(first), next: Lsn(next), epoch: Epoch(3) };
+        let bounds = [of(5, 9), of(1, 4)];
         let check = |text: &str| checked(&text.parse().expect("a cursor"), &bounds).map(|fine| fine.to_string());
         assert_eq!(check("5.4~1").expect("fine"), "5.4~1");
         for text in ["5", "5.4.1", "5.5", "10.1", "5.4~2"] {

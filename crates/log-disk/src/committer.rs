@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc,
+        atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvError},
     },
     time::{Duration, Instant},
@@ -12,7 +13,7 @@ use std::{
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use roomhook_log::{
-    AppendError, LogId, NewRecord, Record, Tail,
+    AppendError, Epoch, LogId, NewRecord, Record, Tail,
     entry::{Draft, Head, Position},
 };
 use roomhook_mirror::EntryIndex;
@@ -48,9 +49,28 @@ pub(crate) enum Work {
     Errand(Errand),
 }
 
+/// The epoch of a log, as far as it is durable.
+#[derive(Clone, Debug)]
+pub(crate) struct Reign(Arc<AtomicU64>);
+
+impl Reign {
+    pub(crate) fn new(epoch: Epoch) -> Self {
+        Self(Arc::new(AtomicU64::new(epoch.0)))
+    }
+
+    pub(crate) fn get(&self) -> Epoch {
+        Epoch(self.0.load(Ordering::Acquire))
+    }
+
+    fn set(&self, epoch: Epoch) {
+        self.0.store(epoch.0, Ordering::Release);
+    }
+}
+
 /// What the committer shares about one log with those who read it.
 pub(crate) struct Shown {
     pub(crate) tail: Arc<Tail>,
+    pub(crate) epoch: Reign,
     pub(crate) metrics: LogMetrics,
 }
 
@@ -195,7 +215,7 @@ impl Committer {
     }
 
     fn flags(&self) -> Flags {
-        Flags { synced: self.config.durability == Durability::Fsync, closing: false }
+        Flags { synced: self.config.durability == Durability::Fsync, ..Flags::default() }
     }
 
     /// The frame is durable: everybody may know.
@@ -222,7 +242,8 @@ impl Committer {
     }
 
     fn show(&self, log: LogId, records: Arc<[Record]>, bytes: u64, started: Instant) {
-        let Some(Shown { tail, metrics }) = self.logs.get(&log) else { return };
+        let Some(Shown { tail, epoch, metrics }) = self.logs.get(&log) else { return };
+        epoch.set(self.position(log).epoch);
         let count = records.len() as u64;
         if count > 0 {
             tail.publish(records);
@@ -283,7 +304,7 @@ impl Committer {
         if self.poisoned.lock().is_none() {
             let frame = FrameDraft::new(std::mem::take(&mut self.buffer));
             let written = self.writer.sync().and_then(|()| {
-                let closing = Flags { synced: true, closing: true };
+                let closing = Flags { synced: true, closing: true, lost: false };
                 if !self.writer.has_room(frame.len()) {
                     return Ok(());
                 }

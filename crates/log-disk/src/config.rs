@@ -4,6 +4,8 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use roomhook_log::TailLimits;
 
+use crate::machine::boot_number;
+
 /// Unix milliseconds, from whatever clock the process goes by.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -54,6 +56,8 @@ pub struct DiskConfig {
     pub memtable_bytes: u64,
 
     pub clock: Clock,
+    /// A number for the machine's present start: files that were not synced are only complete within one.
+    pub boot: u64,
 }
 
 impl Default for DiskConfig {
@@ -70,6 +74,7 @@ impl Default for DiskConfig {
             cache_bytes: 16 << 20,
             memtable_bytes: 8 << 20,
             clock: Arc::new(system_clock),
+            boot: boot_number(),
         }
     }
 }

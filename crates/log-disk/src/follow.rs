@@ -27,6 +27,10 @@ pub(crate) struct Followed {
     pub(crate) standing: Standing,
     /// Nothing but zeros follows.
     pub(crate) is_clean: bool,
+    /// Something that was acknowledged may have followed, and is gone with its machine.
+    pub(crate) is_lost: bool,
+    /// An earlier start accepted that, or this is a backup; and nothing was written since.
+    pub(crate) was_lost: bool,
 }
 
 /// Brings a mirror from where it stands to where the journal ends.
@@ -56,13 +60,14 @@ pub(crate) fn follow(
     }
     following.flush()?;
     let end = walk.end()?;
-    let Following { mut positions, standing, .. } = following;
+    let Following { positions, standing, .. } = following;
     let Newest { boot, flags, .. } = standing.newest;
-    if end.is_lost || (!flags.synced && !flags.closing && boot != origin.boot) {
+    let is_lost = end.is_lost || (!flags.synced && !flags.closing && boot != origin.boot);
+    if is_lost {
         tracing::error!("the machine stopped, and what was not synced may be lost: clients and receivers are told");
-        positions.values_mut().for_each(|position| position.generation += 1);
     }
-    Ok(Followed { positions, standing, is_clean: end.is_clean })
+    let was_lost = segments.last().is_some_and(|last| last.flags.lost && last.start == standing.place);
+    Ok(Followed { positions, standing, is_clean: end.is_clean, is_lost, was_lost })
 }
 
 /// Whether the journal has everything that whoever stands there has seen.

@@ -90,7 +90,8 @@ pub(crate) fn make(folders: &Folders, config: &DiskConfig, boot: u64) -> Result<
     }
     let origin = Origin { store: file.id, boot };
     let Standing { place, newest } = Standing::nothing(boot);
-    Writer::begin(folders.journal.clone(), origin, config.segment_bytes, FIRST, (place, newest)).map_err(making())?;
+    let folder = folders.journal.clone();
+    Writer::begin(folder, origin, config.segment_bytes, FIRST, (place, newest), false).map_err(making())?;
     file.write(&folders.store)?;
     Ok(file)
 }

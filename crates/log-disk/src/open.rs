@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use roomhook_log::LogId;
+use roomhook_log::{LogId, entry::Position};
 use roomhook_mirror::{Mirror, MirrorConfig, Stand};
 
 use crate::{
@@ -18,7 +18,6 @@ use crate::{
     journal::{self, Origin, Segment, Writer},
     keeper::segment_start,
     lock::Lock,
-    machine::boot_number,
     newborn,
     place::Standing,
     plan::Positions,
@@ -73,14 +72,21 @@ pub(crate) fn open(config: &DiskConfig) -> Result<Opened, OpenError> {
     durable::create_folder(path, 0o700).map_err(OpenError::io("creating", path))?;
     let lock = Lock::acquire(path)?;
     let folders = Folders::of(path);
-    let boot = boot_number();
+    let boot = config.boot;
     let file = match stored(config)? {
         Some(file) => file,
         None => newborn::make(&folders, config, boot)?,
     };
     let origin = Origin { store: file.id, boot };
     let segments = journal::segments(&folders.journal, file.id)?;
-    let (mirror, followed) = mirrored(&folders, &segments, origin, config)?;
+    let (mirror, mut followed) = mirrored(&folders, &segments, origin, config)?;
+    if followed.is_lost || followed.was_lost {
+        // Also a log that has nothing may have had something.
+        for log in log_ids(config.shards) {
+            let position = followed.positions.entry(log).or_insert(Position::EMPTY);
+            position.epoch = position.epoch.after_loss();
+        }
+    }
     sweep(&folders, &segments).map_err(OpenError::io("clearing", &folders.journal))?;
     let writer = writer(&folders, &segments, &followed, origin, config)?;
     let dumps = rebuild::stands(&folders.dumps, file.id).map_err(OpenError::io("listing", &folders.dumps))?;
@@ -195,7 +201,8 @@ fn sweep(folders: &Folders, segments: &[Segment]) -> io::Result<()> {
     durable::sync_folder(&folders.journal)
 }
 
-/// Goes on behind the last frame, in its segment if nothing lies behind it, else in a new one.
+/// Goes on behind the last frame, in its segment if nothing lies behind it, else in a new one; also in a new one, which says so, if
+/// something may be lost.
 fn writer(
     folders: &Folders,
     segments: &[Segment],
@@ -208,10 +215,13 @@ fn writer(
     let at = (followed.standing.place, followed.standing.newest);
     let numbers = journal::numbers(&folder).map_err(OpenError::io("listing", &folder))?;
     match segments.last() {
-        Some(last) if followed.is_clean && numbers.last() == Some(&last.number) => {
+        Some(last) if followed.is_clean && !followed.is_lost && numbers.last() == Some(&last.number) => {
             Writer::go_on(folder, origin, bytes_max, last.clone(), at)
         }
-        _ => Writer::begin(folder, origin, bytes_max, numbers.last().map_or(1, |number| number + 1), at),
+        _ => {
+            let number = numbers.last().map_or(1, |number| number + 1);
+            Writer::begin(folder, origin, bytes_max, number, at, followed.is_lost)
+        }
     }
     .map_err(OpenError::io("opening the end of", &folders.journal))
 }

@@ -17,7 +17,7 @@ pub(crate) struct Standing {
 impl Standing {
     /// Of a store that has nothing. `boot` is the machine's present start.
     pub(crate) fn nothing(boot: u64) -> Self {
-        let newest = Newest { position: 0, boot, flags: Flags { synced: true, closing: true } };
+        let newest = Newest { position: 0, boot, flags: Flags { synced: true, closing: true, lost: false } };
         Self { place: Place::START, newest }
     }
 
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn a_standing_comes_back() {
-        let flags = Flags { synced: true, closing: true };
+        let flags = Flags { synced: true, closing: true, lost: false };
         let standing = Standing {
             place: Place { position: 5 << 40, crc: u32::MAX },
             newest: Newest { position: 77, boot: u64::MAX, flags },

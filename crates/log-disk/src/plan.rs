@@ -106,7 +106,7 @@ impl Plan {
 
     fn claim(&mut self, log: LogId, who: NodeId, reply: Reply<Claim>, positions: &Positions) {
         let before = self.position(log, positions);
-        let after = Position { epoch: Epoch(before.epoch.0 + 1), ..before };
+        let after = Position { epoch: before.epoch.next(), ..before };
         let payload = Bytes::copy_from_slice(&who.0.to_be_bytes());
         let record = NewRecord { key: Key(Bytes::new()), at_ms: before.newest_at_ms, payload };
         self.open.insert(log, self.entries.len());

@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
     chunks::JournalChunks,
-    committer::{Committer, Queued, Shown, Work},
+    committer::{Committer, Queued, Reign, Shown, Work},
     config::{DiskConfig, Health},
     dumps::Dumps,
     error::OpenError,
@@ -59,6 +59,7 @@ pub struct DiskLog {
 #[derive(Debug)]
 struct OneLog {
     tail: Arc<Tail>,
+    epoch: Reign,
     places: Arc<Semaphore>,
     metrics: LogMetrics,
 }
@@ -94,9 +95,17 @@ impl DiskLog {
         let Opened { lock, store, folders, mirror, positions, writer, dumps } = opened;
         let logs: BTreeMap<LogId, OneLog> = log_ids(shards)
             .map(|log| {
-                let next = positions.get(&log).map_or(Position::EMPTY.next, |position| position.next);
+                let Position { next, epoch, .. } = positions.get(&log).copied().unwrap_or(Position::EMPTY);
                 let tail = Arc::new(Tail::new(log, next, config.tail));
-                (log, OneLog { tail, places: Arc::new(Semaphore::new(QUEUE_JOBS_MAX)), metrics: metrics.of(log) })
+                (
+                    log,
+                    OneLog {
+                        tail,
+                        epoch: Reign::new(epoch),
+                        places: Arc::new(Semaphore::new(QUEUE_JOBS_MAX)),
+                        metrics: metrics.of(log),
+                    },
+                )
             })
             .collect();
         let charge = Charge {
@@ -110,8 +119,10 @@ impl DiskLog {
         };
         let (keeper, following) =
             Keeper::start(charge).map_err(OpenError::io("starting the keeper of", &config.path))?;
-        let shown =
-            |(log, one): (&LogId, &OneLog)| (*log, Shown { tail: Arc::clone(&one.tail), metrics: one.metrics.clone() });
+        let shown = |(log, one): (&LogId, &OneLog)| {
+            let (tail, epoch, metrics) = (Arc::clone(&one.tail), one.epoch.clone(), one.metrics.clone());
+            (*log, Shown { tail, epoch, metrics })
+        };
         let committer = Committer {
             config: Arc::clone(&config),
             writer,
@@ -313,7 +324,7 @@ impl LogRead for DiskLog {
     async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError> {
         let next = self.log(log)?.tail.next();
         let first = self.reading.open.read().as_ref().ok_or(ReadError::Closed)?.mirror.first(log);
-        Ok(Bounds { first: first.min(next), next })
+        Ok(Bounds { first: first.min(next), next, epoch: self.log(log)?.epoch.get() })
     }
 }
 

@@ -41,12 +41,47 @@ impl fmt::Display for Lsn {
 }
 
 /// Number of a writer's reign over a log; every claim raises it.
+///
+/// The upper half counts how often the log lost its end: because its machine stopped before what was acknowledged was on the disk, or
+/// because it is a backup's. Positions are used again then, so whoever hands out a name for a position must make it another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
 
+impl Epoch {
+    /// How often the log lost its end before this reign.
+    #[must_use]
+    pub const fn losses(self) -> u32 {
+        // The upper half of 64 bits has 32.
+        (self.0 >> 32) as u32
+    }
+
+    /// The reign after one more loss, before anybody claimed the log.
+    #[must_use]
+    pub const fn after_loss(self) -> Self {
+        Self(((self.0 >> 32) + 1) << 32)
+    }
+
+    /// What a claim makes of it.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// Claims since the last loss.
+    #[must_use]
+    pub const fn claims(self) -> u32 {
+        // The lower half.
+        (self.0 & 0xffff_ffff) as u32
+    }
+}
+
+/// Claims; where there were losses, their number comes first: `2.7`.
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self.losses() {
+            0 => self.claims().fmt(f),
+            losses => write!(f, "{losses}.{}", self.claims()),
+        }
     }
 }
 
@@ -94,4 +129,6 @@ pub struct Row {
 pub struct Bounds {
     pub first: Lsn,
     pub next: Lsn,
+    /// Of the newest claim, or of the loss after it.
+    pub epoch: Epoch,
 }

@@ -16,7 +16,7 @@ pub struct Stand {
 
 impl Stand {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(40 + 42 * self.logs.len());
+        let mut out = Vec::with_capacity(40 + 38 * self.logs.len());
         self.place.iter().for_each(|part| out.put_u64_le(*part));
         put_logs(&self.logs, &mut out);
         let crc = crc32c::crc32c(&out);
@@ -46,7 +46,6 @@ fn put_logs(logs: &BTreeMap<LogId, Position>, out: &mut Vec<u8>) {
         out.put_u64_le(position.next.0);
         out.put_u64_le(position.floor.0);
         out.put_u64_le(position.newest_at_ms);
-        out.put_u32_le(position.generation);
         out.put_u32_le(position.crc);
     }
 }
@@ -60,7 +59,6 @@ fn logs(mut rest: &[u8]) -> Option<BTreeMap<LogId, Position>> {
             next: Lsn(rest.try_get_u64_le().ok()?),
             floor: Lsn(rest.try_get_u64_le().ok()?),
             newest_at_ms: rest.try_get_u64_le().ok()?,
-            generation: rest.try_get_u32_le().ok()?,
             crc: rest.try_get_u32_le().ok()?,
         };
         logs.insert(log, position);
@@ -114,8 +112,7 @@ mod tests {
 
     #[test]
     fn a_stand_comes_back_and_a_changed_bit_is_noticed() {
-        let position =
-            Position { epoch: Epoch(3), next: Lsn(77), floor: Lsn(5), newest_at_ms: 9, generation: 1, crc: 8 };
+        let position = Position { epoch: Epoch(3), next: Lsn(77), floor: Lsn(5), newest_at_ms: 9, crc: 8 };
         let logs = [(LogId(0), position), (LogId::DIRECTORY, Position::EMPTY)].into();
         let stand = Stand { place: [1, 2, 3, 4], logs };
         let stored = stand.encode();

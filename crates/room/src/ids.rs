@@ -175,6 +175,18 @@ impl Incarnation {
         Self(letters)
     }
 
+    /// The name of the same life after its log lost its end `losses` times: numbers of messages are used again then, so it must be
+    /// another one. Different for each number of losses.
+    #[must_use]
+    pub fn after(self, losses: u32) -> Self {
+        /// No factor in common with 26^8, so that every step leads to a number of its own.
+        const STEP: u64 = 98_765_432_101;
+        const ALL: u64 = 26_u64.pow(8);
+        let number = self.0.iter().rev().fold(0, |number, letter| number * 26 + u64::from(letter - b'a'));
+        let moved = u128::from(number) + u128::from(losses) * u128::from(STEP);
+        Self::from_random(u64::try_from(moved % u128::from(ALL)).unwrap_or_default())
+    }
+
     /// Reads back what [`Incarnation::as_str`] gave.
     pub fn parse(text: &str) -> Option<Self> {
         let letters: [u8; 8] = text.as_bytes().try_into().ok()?;
@@ -189,5 +201,23 @@ impl Incarnation {
 impl fmt::Debug for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_life_has_another_name_after_each_loss() {
+        for bits in [0, 7, u64::MAX] {
+            let drawn = Incarnation::from_random(bits);
+            assert_eq!(drawn.after(0), drawn);
+            let names: HashSet<_> = (0..10_000).chain([u32::MAX - 1, u32::MAX]).map(|n| drawn.after(n)).collect();
+            assert_eq!(names.len(), 10_002);
+            assert_eq!(Incarnation::parse(drawn.after(3).as_str()), Some(drawn.after(3)));
+        }
     }
 }

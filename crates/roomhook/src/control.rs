@@ -167,7 +167,7 @@ fn room(key: &[u8]) -> String {
 }
 
 fn refused(error: HandleError) -> ApiError {
-    if let HandleError::CursorExpired { next } = &error {
+    if let HandleError::CursorExpired { next } | HandleError::CursorLost { next } = &error {
         return ApiError { next: Some(next.to_string()), ..ApiError::new(Code::CursorExpired, error.to_string()) };
     }
     let code = match &error {
@@ -177,7 +177,7 @@ fn refused(error: HandleError) -> ApiError {
         HandleError::NoDelivery => Code::DeliveryMissing,
         HandleError::NoEvent => Code::EventMissing,
         HandleError::Url(_) | HandleError::Cursor => Code::Unusable,
-        HandleError::CursorExpired { .. } => Code::CursorExpired,
+        HandleError::CursorExpired { .. } | HandleError::CursorLost { .. } => Code::CursorExpired,
         HandleError::TooMuch { .. } | HandleError::TooManyReplays { .. } | HandleError::TooFar { .. } => Code::TooMuch,
         HandleError::Log(_) | HandleError::NotNow | HandleError::Unwritten(_) => Code::Unavailable,
         HandleError::Row(_) | HandleError::Record(_) => Code::Internal,

@@ -253,8 +253,7 @@ impl Owner {
                 (_, None) => Err(ExecuteError::Unavailable("the room could not be read".into())),
             };
             match (slot, question) {
-                // A claimed log has at least the record of the claim.
-                (Ok(slot), Question::View(reply)) => reply.send(Ok(slot.view(Lsn(self.claim.next.0 - 1)))),
+                (Ok(slot), Question::View(reply)) => reply.send(Ok(slot.view(&self.claim))),
                 (Ok(slot), Question::Foresee { from, key, reply }) => {
                     let foreseen = roomhook_room::foresee(&slot.room, &from, key, self.last_at);
                     reply.send(foreseen.map_err(ExecuteError::Rejected));
@@ -376,14 +375,15 @@ impl Owner {
 }
 
 impl Slot {
-    fn view(&self, at: Lsn) -> Option<RoomView> {
+    /// As of the end of a claimed log, which has at least the record of the claim.
+    fn view(&self, claim: &Claim) -> Option<RoomView> {
         Some(RoomView {
             info: self.room.info()?.clone(),
-            incarnation: self.room.incarnation()?,
+            incarnation: self.room.incarnation()?.after(claim.epoch.losses()),
             created_at: self.room.created_at()?,
             top: self.room.top(),
             statistic: self.room.statistic(),
-            at,
+            at: Lsn(claim.next.0 - 1),
         })
     }
 }

@@ -90,6 +90,7 @@ fn bytes_of(command: &Command) -> usize {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomView {
     pub info: RoomInfo,
+    /// Of this life, and of the log: another one after the log lost its end.
     pub incarnation: Incarnation,
     pub created_at: UnixMillis,
     /// Number of the newest message.

@@ -151,6 +151,34 @@ async fn what_retention_dropped_is_told_and_the_rest_is_got_once() {
     world.stop().await;
 }
 
+/// The places after the loss are used again: a receiver that went on as if nothing had happened would miss what is there now.
+#[tokio::test]
+async fn what_was_lost_with_its_machine_is_told_and_nothing_in_its_place_is_missed() {
+    let mut world = world().await;
+    for _ in 0..10 {
+        world.say("a", "x").await;
+    }
+    let (seen, cursor) = catch_up(&world, None, 100).await;
+    assert_eq!(of_room(&seen, "a").len(), 10);
+    let early = ask(&world, None, 2).await.next;
+    world.lose_newest(u16::try_from(shard_of(&world, "a")).expect("a shard"), 4).await;
+    for _ in 0..6 {
+        world.say("a", "y").await;
+    }
+    wait_for_status(world.hooks(), |_| true).await;
+
+    let asked = world.hooks().events(&default(), Some(&cursor), 100).await;
+    let Err(HandleError::CursorLost { next }) = asked else { panic!("{asked:?}") };
+    let (rest, _) = catch_up(&world, Some(next), 100).await;
+    assert_eq!(rest.len(), 6, "all that took the place of what was lost, and nothing else");
+    let asked = world.hooks().events(&default(), Some(&early), 100).await;
+    let Err(HandleError::CursorLost { next }) = asked else { panic!("{asked:?}") };
+    let (all, end) = catch_up(&world, Some(next), 100).await;
+    assert_eq!(all.len(), 10, "from before the loss: what it had not got yet");
+    assert!(ask(&world, Some(&end), 100).await.events.is_empty(), "the new cursor is good");
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn a_cursor_of_another_store_is_refused() {
     let mut world = world().await;

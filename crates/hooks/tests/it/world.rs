@@ -16,7 +16,7 @@ use roomhook_hooks::{
     http::{Guard, HttpTransport, SystemResolver, Transport},
     retry::RetryPolicy,
 };
-use roomhook_log::{Claim, Key, LogAppend, LogId, MemoryLog, NewRecord, NodeId, Rows};
+use roomhook_log::{Claim, Key, LogAppend, LogId, LogRead as _, Lsn, MemoryLog, NewRecord, NodeId, Rows};
 use roomhook_room::{
     AppId, Draft, Endpoint, EndpointId, Event, Message, MsgId, MsgSeq, Origin, Platform, Positions, Priority, RoomId,
     RoomInfo, RoomKey, Start, UnixMillis, UserId, encode_record,
@@ -143,7 +143,17 @@ impl World {
 
     /// The process dies in the middle of whatever it does, and starts again.
     pub(crate) async fn crash(&mut self) {
-        let log = Arc::new(self.log.restart());
+        self.start_on(self.log.restart()).await;
+    }
+
+    /// As a crash, and the newest `records` of a shard are gone with the machine.
+    pub(crate) async fn lose_newest(&mut self, shard: u16, records: u64) {
+        let end = self.log.bounds(LogId(shard)).await.expect("bounds").next;
+        self.start_on(self.log.lose_end(LogId(shard), Lsn(end.0 - records))).await;
+    }
+
+    async fn start_on(&mut self, log: MemoryLog) {
+        let log = Arc::new(log);
         // What is left of the old process can write nothing any more.
         drop(self.hooks.take());
         self.log = log;

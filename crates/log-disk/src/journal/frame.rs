@@ -48,15 +48,17 @@ pub(crate) struct Flags {
     pub(crate) synced: bool,
     /// The last one of an orderly stop: nothing was under way.
     pub(crate) closing: bool,
+    /// Only of a segment's head: what lay before lost its end. Every log goes on in an epoch after that loss.
+    pub(crate) lost: bool,
 }
 
 impl Flags {
     pub(crate) fn bits(self) -> u32 {
-        u32::from(self.synced) | u32::from(self.closing) << 1
+        u32::from(self.synced) | u32::from(self.closing) << 1 | u32::from(self.lost) << 2
     }
 
     pub(crate) fn parse(bits: u32) -> Self {
-        Self { synced: bits & 1 != 0, closing: bits & 2 != 0 }
+        Self { synced: bits & 1 != 0, closing: bits & 2 != 0, lost: bits & 4 != 0 }
     }
 }
 
@@ -224,7 +226,7 @@ mod tests {
     use super::*;
 
     const ORIGIN: Origin = Origin { store: 0xabc, boot: 7 };
-    const SYNCED: Flags = Flags { synced: true, closing: false };
+    const SYNCED: Flags = Flags { synced: true, closing: false, lost: false };
 
     /// A frame with an entry for each of `sizes`, behind `place`.
     fn frame(place: Place, sizes: &[usize]) -> (Bytes, Place) {
@@ -282,7 +284,7 @@ mod tests {
 
     #[test]
     fn an_empty_frame_can_close_a_journal() {
-        let closing = Flags { synced: true, closing: true };
+        let closing = Flags { closing: true, ..SYNCED };
         let (bytes, end) = FrameDraft::new(BytesMut::new()).finish(Place::START, ORIGIN, closing);
         let frame = whole(&bytes.freeze(), 0).expect("whole");
         assert_eq!((frame.header.flags, end.position), (closing, ALIGNMENT));

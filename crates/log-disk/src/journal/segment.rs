@@ -225,7 +225,7 @@ mod tests {
 
     const START: Place = Place { position: 4096, crc: 17 };
     const ORIGIN: Origin = Origin { store: 0xabc, boot: 7 };
-    const SYNCED: Flags = Flags { synced: true, closing: false };
+    const SYNCED: Flags = Flags { synced: true, closing: false, lost: false };
 
     fn begun(folder: &Path) -> (File, Segment) {
         prepare(folder, 3, 2_000_000).expect("prepare").begin(folder, ORIGIN, START, SYNCED).expect("begin")

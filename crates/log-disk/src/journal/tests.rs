@@ -22,8 +22,8 @@ use super::{
 };
 
 const ORIGIN: Origin = Origin { store: 0xabc, boot: 7 };
-const SYNCED: Flags = Flags { synced: true, closing: false };
-const UNSYNCED: Flags = Flags { synced: false, closing: false };
+const SYNCED: Flags = Flags { synced: true, closing: false, lost: false };
+const UNSYNCED: Flags = Flags { synced: false, ..SYNCED };
 const NEWEST: Newest = Newest { position: 0, boot: 7, flags: SYNCED };
 const SEGMENT_BYTES: u64 = 16 << 10;
 
@@ -41,7 +41,7 @@ impl Journal {
     }
 
     fn begin(&self) -> Writer {
-        Writer::begin(self.path(), ORIGIN, SEGMENT_BYTES, 1, (Place::START, NEWEST)).expect("begin")
+        Writer::begin(self.path(), ORIGIN, SEGMENT_BYTES, 1, (Place::START, NEWEST), false).expect("begin")
     }
 
     fn segments(&self) -> Vec<Segment> {
@@ -161,7 +161,7 @@ fn a_torn_last_frame_was_told_to_nobody() {
 
     // The next life leaves the remains alone and begins a new segment.
     change(&path, offset, |_| 0, 512);
-    let mut writer = Writer::begin(journal.path(), ORIGIN, SEGMENT_BYTES, 2, (before, NEWEST)).expect("begin");
+    let mut writer = Writer::begin(journal.path(), ORIGIN, SEGMENT_BYTES, 2, (before, NEWEST), false).expect("begin");
     let end = write(&mut writer, 10, SYNCED);
     let (frames, found) = journal.read(ORIGIN.boot).expect("read");
     assert_eq!((frames, found.place, found.is_clean), (2, end, true));
@@ -233,7 +233,8 @@ fn what_was_not_synced_may_go_with_its_machine_and_only_then() {
 
         // The start that accepts this goes on in a new segment; what is left of the others is no part of the journal any more.
         let number = journal.segments().pop().expect("last").number + 1;
-        let mut writer = Writer::begin(journal.path(), ORIGIN, SEGMENT_BYTES, number, (hole, NEWEST)).expect("begin");
+        let mut writer =
+            Writer::begin(journal.path(), ORIGIN, SEGMENT_BYTES, number, (hole, NEWEST), true).expect("begin");
         let end = write(&mut writer, 10, SYNCED);
         let (frames, found) = journal.read(ORIGIN.boot).expect("read");
         assert_eq!((frames, found.place, found.is_lost), (2, end, false));

@@ -42,15 +42,16 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Begins segment `number` at `place`, before which all is durable.
+    /// Begins segment `number` at `place`, before which all is durable. `lost` says that something lay behind it which is gone.
     pub(crate) fn begin(
         folder: PathBuf,
         origin: Origin,
         bytes_max: u64,
         number: u32,
         (place, newest): (Place, Newest),
+        lost: bool,
     ) -> io::Result<Self> {
-        let flags = Flags { synced: true, closing: false };
+        let flags = Flags { synced: true, closing: false, lost };
         let prepared = segment::prepare(&folder, number, FIRST_BYTES.min(bytes_max))?;
         let capacity = prepared.bytes;
         let (file, segment) = prepared.begin(&folder, origin, place, flags)?;

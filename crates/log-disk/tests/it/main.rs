@@ -4,6 +4,7 @@ mod contract;
 mod crash;
 mod damage;
 mod first_start;
+mod losses;
 mod operation;
 mod rehearsal;
 mod retention;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use roomhook_log::{Key, LogAppend, LogId, LogRead, NewRecord, NodeId, ReadError, Record, Row, TailLimits};
+use roomhook_log::{Key, LogAppend, LogId, LogRead, NewRecord, NodeId, ReadError, Record, Row, Rows, TailLimits};
 use roomhook_log_disk::{DiskConfig, DiskLog, OpenError, Rehearsal};
 use tempfile::TempDir;
 
@@ -94,10 +94,20 @@ pub(crate) fn rehearse(config: DiskConfig) -> Result<Rehearsal, OpenError> {
     DiskLog::rehearse(config, place)
 }
 
-/// A copy of a store, to be damaged. Journals are mostly holes, which `cp` keeps.
+/// A copy of a store, to be damaged. Journals are mostly holes, which `cp` keeps. Of an open one that nobody writes to, files may still go
+/// while they are copied: then it is tried again.
 pub(crate) fn copy(from: &Path) -> TempDir {
-    let to = in_memory();
-    let status = Command::new("cp").args(["-r", "--sparse=always"]).arg(from.join(".")).arg(to.path()).status();
-    assert!(status.expect("cp").success());
-    to
+    for _ in 0..20 {
+        let to = in_memory();
+        let status = Command::new("cp").args(["-r", "--sparse=always"]).arg(from.join(".")).arg(to.path()).status();
+        if status.expect("cp").success() {
+            return to;
+        }
+    }
+    panic!("{} cannot be copied", from.display());
+}
+
+/// Waits until the mirror has all that was acknowledged, so that a copy is of one moment.
+pub(crate) async fn settled(store: &DiskLog) {
+    Rows::get(store, LogId(0), b"any").await.expect("get");
 }

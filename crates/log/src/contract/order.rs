@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::ReadError,
     limits::{APPEND_RECORDS_MAX, PAYLOAD_BYTES_MAX, ROW_KEY_BYTES_MAX},
-    types::{Bounds, Key, LogId, Lsn, NewRecord},
+    types::{Bounds, Epoch, Key, LogId, Lsn, NewRecord},
 };
 
 pub(super) async fn all(factory: &dyn Factory) {
@@ -24,14 +24,14 @@ pub(super) async fn all(factory: &dyn Factory) {
 async fn positions_are_dense_from_one(factory: &dyn Factory) {
     let store = factory.create().await;
     let empty = store.bounds(LOG).await.expect("bounds");
-    assert_eq!(empty, Bounds { first: Lsn(1), next: Lsn(1) }, "an empty log starts at 1");
+    assert_eq!(empty, Bounds { first: Lsn(1), next: Lsn(1), epoch: Epoch(0) }, "an empty log starts at 1");
 
     let mut owner = claim(&store, LOG).await;
     assert_eq!(owner.next, Lsn(2), "the claim is a record");
     assert_eq!(append(&store, &mut owner, records("a", 0..3)).await, Lsn(4), "the last record's position is returned");
     assert_eq!(append(&store, &mut owner, records("b", 0..1)).await, Lsn(5));
     assert_eq!(owner.next, Lsn(6), "an append moves the claim on");
-    assert_eq!(store.bounds(LOG).await.expect("bounds"), Bounds { first: Lsn(1), next: Lsn(6) });
+    assert_eq!(store.bounds(LOG).await.expect("bounds"), Bounds { first: Lsn(1), next: Lsn(6), epoch: Epoch(1) });
 
     let stored = read_all(&store, LOG).await;
     let positions: Vec<u64> = stored.iter().map(|record| record.lsn.0).collect();

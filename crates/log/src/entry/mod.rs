@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! entry   version u8 | kind u8 | log u16 | store u64 | epoch u64 | first u64 | count u32 | newest_at_ms u64 | floor u64
-//!         | generation u32 | previous u32 | chunks length u32 | rows length u32 | chunks | rows | crc32c u32 of all before
+//!         | previous u32 | chunks length u32 | rows length u32 | chunks | rows | crc32c u32 of all before
 //! chunks  see `chunk`: the records `first .. first + count`
 //! rows    each: key length u16 | value length u32 (all ones: delete) | key | value        (numbers little endian)
 //! ```
@@ -25,7 +25,7 @@ pub const VERSION: u8 = 1;
 /// Bytes of an entry that holds nothing.
 pub const EMPTY_BYTES: usize = HEAD_BYTES + CRC_BYTES;
 
-const HEAD_BYTES: usize = 64;
+const HEAD_BYTES: usize = 60;
 const CRC_BYTES: usize = 4;
 
 /// What an entry does.
@@ -46,16 +46,13 @@ pub struct Position {
     pub floor: Lsn,
     /// The newest time seen in a record, in Unix milliseconds. Claims, which have no time of their own, take it over.
     pub newest_at_ms: u64,
-    /// How often this log lost its end, because its machine stopped before what was acknowledged was on the disk.
-    pub generation: u32,
     /// Checksum of the newest entry; 0 before the first.
     pub crc: u32,
 }
 
 impl Position {
     /// A log without an entry.
-    pub const EMPTY: Self =
-        Self { epoch: Epoch(0), next: Lsn::FIRST, floor: Lsn(0), newest_at_ms: 0, generation: 0, crc: 0 };
+    pub const EMPTY: Self = Self { epoch: Epoch(0), next: Lsn::FIRST, floor: Lsn(0), newest_at_ms: 0, crc: 0 };
 }
 
 /// Everything about an entry but what is in it.
@@ -72,7 +69,6 @@ pub struct Head {
     pub count: u32,
     pub newest_at_ms: u64,
     pub floor: Lsn,
-    pub generation: u32,
     /// Checksum of the entry before.
     pub previous: u32,
     chunks_bytes: u32,
@@ -96,7 +92,6 @@ impl Head {
             next: Lsn(self.first.0.saturating_add(u64::from(self.count))),
             floor: self.floor,
             newest_at_ms: self.newest_at_ms,
-            generation: self.generation,
             crc: self.crc,
         }
     }
@@ -112,14 +107,16 @@ impl Head {
         if self.previous != position.crc {
             return Err(ChainError::Fork { at: self.first });
         }
-        let epoch = match self.kind {
-            Kind::Claim => Epoch(position.epoch.0 + 1),
-            Kind::Append => position.epoch,
+        let after = |epoch: Epoch| match self.kind {
+            Kind::Claim => epoch.next(),
+            Kind::Append => epoch,
         };
-        if self.epoch != epoch {
-            return Err(ChainError::Epoch { expected: epoch, found: self.epoch });
+        // A log that lost its end goes on in an epoch after the loss.
+        let lost = Epoch(u64::from(self.epoch.losses()) << 32);
+        if self.epoch != after(position.epoch) && (lost <= position.epoch || self.epoch != after(lost)) {
+            return Err(ChainError::Epoch { expected: after(position.epoch), found: self.epoch });
         }
-        if self.floor < position.floor || self.generation < position.generation {
+        if self.floor < position.floor {
             return Err(ChainError::WentBack { at: self.first });
         }
         Ok(())
@@ -158,7 +155,7 @@ pub struct Draft<'a> {
     pub kind: Kind,
     pub log: LogId,
     pub store: u64,
-    /// The position it continues, with `epoch`, `floor` and `generation` as they are from this entry on.
+    /// The position it continues, with `epoch` and `floor` as they are from this entry on.
     pub after: Position,
     pub records: &'a [NewRecord],
     pub rows: &'a [Row],
@@ -194,7 +191,6 @@ impl Draft<'_> {
             count: length(self.records.len()),
             newest_at_ms: newest,
             floor: self.after.floor,
-            generation: self.after.generation,
             previous: self.after.crc,
             chunks_bytes,
             rows_bytes,
@@ -243,7 +239,6 @@ impl Head {
         out.put_u32_le(self.count);
         out.put_u64_le(self.newest_at_ms);
         out.put_u64_le(self.floor.0);
-        out.put_u32_le(self.generation);
         out.put_u32_le(self.previous);
         out.put_u32_le(self.chunks_bytes);
         out.put_u32_le(self.rows_bytes);
@@ -273,7 +268,6 @@ impl Head {
             count: fields.get_u32_le(),
             newest_at_ms: fields.get_u64_le(),
             floor: Lsn(fields.get_u64_le()),
-            generation: fields.get_u32_le(),
             previous: fields.get_u32_le(),
             chunks_bytes: fields.get_u32_le(),
             rows_bytes: fields.get_u32_le(),

@@ -18,7 +18,7 @@ fn any_row() -> impl Strategy<Value = Row> {
 }
 
 fn position(next: u64, epoch: u64) -> Position {
-    Position { epoch: Epoch(epoch), next: Lsn(next), floor: Lsn(3), newest_at_ms: 9, generation: 1, crc: 77 }
+    Position { epoch: Epoch(epoch), next: Lsn(next), floor: Lsn(3), newest_at_ms: 9, crc: 77 }
 }
 
 fn draft<'a>(after: Position, records: &'a [NewRecord], rows: &'a [Row]) -> Draft<'a> {
@@ -91,8 +91,8 @@ proptest! {
         (dressed[0], dressed[1]) = (VERSION, 2);
         let rest = dressed.len() - HEAD_BYTES;
         let chunks = usize::from(lengths.0) % (rest + 1);
-        dressed[56..60].copy_from_slice(&length(chunks).to_le_bytes());
-        dressed[60..64].copy_from_slice(&length(rest - chunks).to_le_bytes());
+        dressed[52..56].copy_from_slice(&length(chunks).to_le_bytes());
+        dressed[56..60].copy_from_slice(&length(rest - chunks).to_le_bytes());
         dressed.extend(crc32c::crc32c(&dressed).to_le_bytes());
         let taken = Entry::take(&mut Bytes::from(dressed)).expect("dressed up well");
         let _ = (records(&taken), taken.rows());
@@ -139,6 +139,22 @@ fn an_entry_that_does_not_continue_is_told_why() {
     let (head, ..) = encoded(&claim);
     assert_eq!(head.continues(&after), Ok(()), "a claim is one epoch further");
     assert!(head.continues(&newer).is_err(), "and not the same one");
+}
+
+#[test]
+fn a_log_that_lost_its_end_goes_on_in_an_epoch_after_the_loss() {
+    let after = position(10, 4);
+    let lost = Epoch(4).after_loss();
+    assert_eq!((lost.losses(), lost.claims(), lost.next().claims()), (1, 0, 1));
+    assert_eq!((lost.next().to_string(), Epoch(4).to_string()), ("1.1".to_owned(), "4".to_owned()));
+    let of = |kind, epoch| encoded(&Draft { kind, ..draft(Position { epoch, ..after }, &[], &[]) }).0;
+    assert_eq!(of(Kind::Append, lost).continues(&after), Ok(()), "rows, before anybody claims it");
+    assert_eq!(of(Kind::Claim, lost.next()).continues(&after), Ok(()));
+    assert_eq!(of(Kind::Claim, lost.after_loss().next()).continues(&after), Ok(()), "also after two");
+    assert!(of(Kind::Claim, lost.next().next()).continues(&after).is_err(), "an entry is missing between");
+    let later = Position { epoch: lost.next(), ..after };
+    assert!(of(Kind::Append, Epoch(4)).continues(&later).is_err(), "never back");
+    assert!(of(Kind::Append, lost).continues(&later).is_err());
 }
 
 #[test]

@@ -96,6 +96,16 @@ impl MemoryLog {
         self.end(State::after_power_loss)
     }
 
+    /// The machine stops before the disk had everything: as [`MemoryLog::restart`], and of `log` the records from `end` on are gone,
+    /// although they were acknowledged. Every log goes on in an epoch after the loss.
+    #[must_use]
+    pub fn lose_end(&self, log: LogId, end: Lsn) -> Self {
+        let end_of = |this: LogId| if this == log { end } else { Lsn(u64::MAX) };
+        let kept: Vec<_> =
+            self.logs.iter().map(|(log, one)| (*log, one.close(|s| s.after_loss(end_of(*log))))).collect();
+        Self::assemble(kept.into_iter(), self.limits)
+    }
+
     fn end(&self, keep: impl Fn(&State) -> State) -> Self {
         let kept: Vec<_> = self.logs.iter().map(|(log, one)| (*log, one.close(&keep))).collect();
         Self::assemble(kept.into_iter(), self.limits)

@@ -57,12 +57,22 @@ impl Default for State {
 
 impl State {
     pub(super) fn bounds(&self) -> Bounds {
-        Bounds { first: self.first, next: Lsn(self.first.0 + self.records.len() as u64) }
+        Bounds { first: self.first, next: Lsn(self.first.0 + self.records.len() as u64), epoch: self.epoch }
     }
 
     /// What a restart finds: the data; poison and doubt are gone, a new claim starts over.
     pub(super) fn after_restart(&self) -> Self {
         Self { ambiguous: false, poisoned: None, closed: false, ..self.clone() }
+    }
+
+    /// What is left when records from `end` on are lost. The owner's rows may come back older, never newer: here none does.
+    pub(super) fn after_loss(&self, end: Lsn) -> Self {
+        let mut kept = self.after_restart();
+        kept.records.truncate(usize::try_from(end.0.saturating_sub(kept.first.0)).unwrap_or(usize::MAX));
+        kept.positions.values_mut().for_each(|positions| positions.retain(|position| *position < end));
+        kept.owner_rows = RowMap::new();
+        kept.epoch = kept.records.back().map_or(kept.epoch, |record| record.epoch).after_loss();
+        kept
     }
 
     /// What a power cut leaves.
@@ -163,7 +173,7 @@ impl State {
 
     pub(super) fn read(&self, log: LogId, from: Lsn, below: Lsn) -> Result<Arc<[Record]>, ReadError> {
         self.check_open()?;
-        let Bounds { first, next } = self.bounds();
+        let Bounds { first, next, .. } = self.bounds();
         if from < first {
             return Err(ReadError::Trimmed { log, wanted: from, first });
         }

@@ -209,7 +209,11 @@ fn what_was_applied_of_the_file_is_in_the_store_and_survives_kill_9() {
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
         .collect();
     of_the_store.sort();
-    assert_eq!(of_the_store, ["LOCK", "STORE", "dumps", "journal", "mirror"], "nothing else has to be right for a start");
+    assert_eq!(
+        of_the_store,
+        ["LOCK", "STORE", "dumps", "journal", "mirror"],
+        "nothing else has to be right for a start"
+    );
 
     let server = Server::start(folder.path(), &block("https://three.example.com/h"));
     assert_eq!(url(&server), "https://three.example.com/h");

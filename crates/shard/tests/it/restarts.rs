@@ -29,6 +29,27 @@ async fn a_restart_finds_the_same_rooms() {
     assert_eq!(world.say("lobby", 99).await.seq.0, 21);
 }
 
+/// Numbers are used again: whoever saw the old messages must not take the new ones for them.
+#[tokio::test(start_paused = true)]
+async fn a_room_whose_newest_messages_were_lost_is_another_one_to_clients() {
+    let world = World::new().await;
+    world.create("lobby").await;
+    for random in 0..5 {
+        world.say("lobby", random).await;
+    }
+    let before = world.view("lobby").await.unwrap();
+    let world = world.lose_newest(2).await;
+    let lost = world.view("lobby").await.unwrap();
+    assert_eq!(lost.top, MsgSeq(3));
+    assert_ne!(lost.incarnation, before.incarnation);
+    assert_eq!(world.say("lobby", 9).await.seq, MsgSeq(4));
+
+    let world = world.crash().await;
+    assert_eq!(world.view("lobby").await.unwrap().incarnation, lost.incarnation, "until it happens again");
+    let again = world.lose_newest(1).await.view("lobby").await.unwrap().incarnation;
+    assert!(again != lost.incarnation && again != before.incarnation);
+}
+
 #[tokio::test(start_paused = true)]
 async fn once_holds_across_restarts_for_the_whole_window() {
     // A tiny replay limit, so that the window comes out of snapshots as well as out of the log.

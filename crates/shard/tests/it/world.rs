@@ -94,6 +94,14 @@ impl World {
         Self::on(log, self.count, self.config, self.clock).await
     }
 
+    /// The machine stops before the disk had the newest `records` of the first shard, and a new start.
+    pub(crate) async fn lose_newest(self, records: u64) -> Self {
+        let end = self.log.bounds(LogId(0)).await.unwrap().next;
+        let log = self.log.lose_end(LogId(0), Lsn(end.0 - records));
+        drop(self.shards);
+        Self::on(log, self.count, self.config, self.clock).await
+    }
+
     pub(crate) async fn shutdown(self) -> MemoryLog {
         self.shards.shutdown().await;
         self.log
