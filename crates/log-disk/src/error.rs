@@ -28,6 +28,16 @@ pub enum OpenError {
         "{path} has no STORE file, but {found}; restore that file from a backup, or the whole store; if this is none of roomhook's, use another storage path"
     )]
     StoreFileMissing { path: PathBuf, found: PathBuf },
+    #[error("there is no store at {path}; correct storage.path")]
+    NoStore { path: PathBuf },
+    #[error("{path} is not empty; choose another folder for the backup")]
+    NotEmpty { path: PathBuf },
+    #[error("{path} is no backup, or not a whole one: it has no BACKUP file; choose another one")]
+    NoBackup { path: PathBuf },
+    #[error(
+        "there is a store at {path} already; move it away, or set storage.path to another folder, then restore again"
+    )]
+    StoreThere { path: PathBuf },
     /// The journal is the truth: nothing can stand in for it.
     #[error("{0}; nothing was changed. Put back what was there, or restore the store from a backup")]
     Journal(JournalError),
@@ -69,6 +79,15 @@ impl OpenError {
         move |source| match source.no_room() {
             Ok(error) => Self::NoRoom { at: path.display().to_string(), error },
             Err(source) => Self::Mirror { path, source },
+        }
+    }
+
+    /// A file went while it was to be read.
+    pub(crate) fn is_gone(&self) -> bool {
+        match self {
+            Self::Unreadable { error, .. } | Self::Io { error, .. } => error.kind() == io::ErrorKind::NotFound,
+            Self::Journal(JournalError::Missing { .. }) => true,
+            _ => false,
         }
     }
 

@@ -65,7 +65,7 @@ pub(crate) fn inspect(path: &Path) -> Result<Facts, OpenError> {
 }
 
 /// Counts the records of a journal, and checks every byte of it on the way.
-fn records(segments: &[Segment], origin: Origin) -> Result<u64, OpenError> {
+pub(crate) fn records(segments: &[Segment], origin: Origin) -> Result<u64, OpenError> {
     let Some(first) = segments.first() else { return Ok(0) };
     let mut walk = Walk::new(segments, first.start, origin)?;
     let (mut positions, mut records) = (Positions::new(), 0);
@@ -82,7 +82,7 @@ fn records(segments: &[Segment], origin: Origin) -> Result<u64, OpenError> {
 }
 
 /// Whether the journal still has what the newest dump has seen. The mirror is not opened: that would change it.
-fn witness(folders: &Folders, segments: &[Segment], origin: Origin) -> Result<(), OpenError> {
+pub(crate) fn witness(folders: &Folders, segments: &[Segment], origin: Origin) -> Result<(), OpenError> {
     let first = segments.first().map_or(0, |segment| segment.start.position);
     let dumps = rebuild::stands(&folders.dumps, origin.store).map_err(OpenError::io("listing", &folders.dumps))?;
     match dumps.first().map(Standing::of) {

@@ -31,6 +31,7 @@ mod dumps;
 mod keeper;
 mod retention;
 
+mod backup;
 mod chunks;
 mod follow;
 mod inspect;
@@ -38,9 +39,12 @@ mod newborn;
 mod open;
 mod rebuild;
 mod rehearsal;
+mod restore;
 mod store;
 mod telemetry;
+mod tools;
 
+pub use backup::{Full, Progress, Taken};
 pub use config::{Clock, DiskConfig, Durability, Health};
 pub use error::OpenError;
 pub use inspect::Facts;

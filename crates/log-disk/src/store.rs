@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     sync::{
         Arc,
         mpsc::{self, Sender},
@@ -27,12 +26,10 @@ use crate::{
     config::{DiskConfig, Health},
     dumps::Dumps,
     error::OpenError,
-    inspect::{self, Facts},
     job::{Errand, Job, Reply, What},
     keeper::{Charge, Following, Keeper},
     lock::Lock,
     open::{self, Folders, Opened, log_ids},
-    rehearsal::{self, Rehearsal},
     retention::Policy,
     space::Space,
     telemetry::{DiskSpace, LogMetrics, Metrics, MirrorLag},
@@ -168,23 +165,6 @@ impl DiskLog {
         self.metrics.register(registry);
         registry.register_collector(Box::new(DiskSpace(Arc::clone(&self.space))));
         registry.register_collector(Box::new(MirrorLag(self.reading.following.clone())));
-    }
-
-    /// What [`DiskLog::open`] would say, tried on a copy in `place`. Changes nothing in the store, but for the time of the last use of
-    /// files. Blocks, as a start does.
-    ///
-    /// # Errors
-    /// Those of a start, and [`OpenError::NoCopy`] when there is no room for a copy.
-    pub fn rehearse(config: DiskConfig, place: &Path) -> Result<Rehearsal, OpenError> {
-        rehearsal::rehearse(config, place)
-    }
-
-    /// Facts about a store that need not be healthy, nor closed. Changes nothing.
-    ///
-    /// # Errors
-    /// When the folder cannot be read or is none of ours.
-    pub fn inspect(path: &Path) -> Result<Facts, OpenError> {
-        inspect::inspect(path)
     }
 
     /// Drops all segments that retention allows, now instead of little by little.

@@ -21,9 +21,13 @@ pub(crate) struct StoreFile {
 impl StoreFile {
     /// `None` when there is no such file.
     pub(crate) fn read(store: &Path) -> Result<Option<Self>, OpenError> {
-        let path = store.join(NAME);
-        match fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text, path).map(Some),
+        Self::read_at(&store.join(NAME))
+    }
+
+    /// The same under another name.
+    pub(crate) fn read_at(path: &Path) -> Result<Option<Self>, OpenError> {
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&text, path.to_owned()).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(OpenError::io("reading", path)(error)),
         }
@@ -48,8 +52,12 @@ impl StoreFile {
 
     /// Appears whole or not at all, and stays.
     pub(crate) fn write(self, store: &Path) -> Result<(), OpenError> {
+        self.write_as(&store.join(NAME))
+    }
+
+    pub(crate) fn write_as(self, path: &Path) -> Result<(), OpenError> {
         let text = format!("{TITLE}\nformat = {FORMAT}\nshards = {}\nid = {:016x}\n", self.shards, self.id);
-        durable::write_file(&store.join(NAME), text.as_bytes()).map_err(OpenError::io("writing", store.join(NAME)))
+        durable::write_file(path, text.as_bytes()).map_err(OpenError::io("writing", path))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line (a contract: scripts and tests rely on it). One file per command; each has its `Args` and a `run`.
 
+mod backup;
 pub(crate) mod bench;
 mod breakable;
 mod client;
@@ -9,8 +10,10 @@ mod doctor;
 mod inspector;
 mod listen;
 mod misbehave;
+mod progress;
 mod ready;
 mod rest;
+mod restore;
 mod serve;
 mod usersig;
 mod webhooks;
@@ -42,6 +45,8 @@ enum Command {
     Usersig(usersig::Args),
     Listen(listen::Args),
     Doctor(doctor::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     Bench(bench::Args),
     Webhooks(webhooks::Args),
 }
@@ -65,6 +70,8 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Usersig(args) => usersig::run(&args),
         Command::Listen(args) => runtime(0)?.block_on(listen::run(args)),
         Command::Doctor(args) => runtime(0)?.block_on(doctor::run(args)),
+        Command::Backup(args) => backup::run(&args),
+        Command::Restore(args) => restore::run(&args),
         Command::Webhooks(args) => runtime(1)?.block_on(webhooks::run(args)),
         Command::Bench(args) => runtime(bench::LOAD_THREADS)?.block_on(bench::run(args)),
     }

@@ -1,5 +1,6 @@
 //! The embedded log keeps the contract, survives being killed, and refuses to start on damage.
 
+mod backups;
 mod contract;
 mod crash;
 mod damage;

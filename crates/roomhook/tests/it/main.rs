@@ -2,6 +2,7 @@
 
 mod admin;
 mod attacks;
+mod backups;
 mod benches;
 mod commands;
 mod moderation;
