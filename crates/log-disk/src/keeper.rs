@@ -7,7 +7,6 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError, Sender},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -24,6 +23,7 @@ use crate::{
     durable::sync_folder,
     job::Reply,
     journal,
+    line::{Haste, Line},
     place::Standing,
     plan::Positions,
     retention::{Candidate, Policy, droppable},
@@ -34,6 +34,8 @@ use crate::{
 const WAITING_BYTES_MAX: usize = 32 << 20;
 /// So much is not left lying about, whatever the time.
 const EAGER_BYTES: usize = 1 << 20;
+/// What the mirror's engine takes in at once.
+const BATCH_BYTES: usize = 4 << 20;
 /// How long the mirror may lag while nobody asks: one batch for many frames costs far less than one for each.
 const LAG: Duration = Duration::from_millis(20);
 /// A dump is made when a segment is full, and at least this often while anything changes.
@@ -44,6 +46,7 @@ const IDLE_TICK: Duration = Duration::from_secs(30);
 const DROPS_AT_ONCE: usize = 1;
 const DROP_PAUSE: Duration = Duration::from_millis(200);
 
+#[derive(Debug)]
 enum Work {
     Apply(Applied, usize),
     Segment(SegmentStart),
@@ -58,7 +61,7 @@ enum Work {
 pub(crate) struct Following {
     sent: Arc<AtomicU64>,
     applied: watch::Receiver<u64>,
-    work: Sender<Work>,
+    work: Line<Work>,
 }
 
 impl Following {
@@ -70,7 +73,7 @@ impl Following {
             return Ok(());
         }
         // If the keeper is gone, the wait ends with an error.
-        let _ = self.work.send(Work::Hurry);
+        self.work.send(Work::Hurry, Haste::Now);
         let reason = || "the mirror follows no more; restart the server: it is made anew then".to_owned();
         applied
             .wait_for(|applied| *applied >= wanted)
@@ -87,7 +90,7 @@ impl Following {
 
 /// The committer's hold on the keeper.
 pub(crate) struct Keeper {
-    work: Sender<Work>,
+    work: Line<Work>,
     waiting: Arc<Waiting>,
     sent: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
@@ -100,14 +103,17 @@ struct Waiting {
     less: Condvar,
 }
 
-/// What is left to do when the keeper panics: nothing more may be written, and nobody may wait for it.
+/// What is left to do when the keeper ends. When it panics, nothing more may be written, and nobody may wait for it.
 struct LastWill {
     poisoned: Arc<Mutex<Option<String>>>,
     waiting: Arc<Waiting>,
+    queue: Line<Work>,
 }
 
 impl Drop for LastWill {
     fn drop(&mut self) {
+        // Whoever waits for an answer learns that none comes.
+        self.queue.close();
         if thread::panicking() {
             self.poisoned.lock().get_or_insert_with(|| "the keeper of the mirror died".to_owned());
             *self.waiting.bytes.lock() = 0;
@@ -130,7 +136,7 @@ pub(crate) struct Charge {
 
 impl Keeper {
     pub(crate) fn start(charge: Charge) -> std::io::Result<(Self, Following)> {
-        let (work, queue) = mpsc::channel();
+        let work = Line::new();
         let (sent, waiting) = (Arc::new(AtomicU64::new(0)), Arc::new(Waiting::default()));
         let (applied, watched) = watch::channel(0);
         let keeping = Keeping {
@@ -142,11 +148,13 @@ impl Keeper {
             is_changed: false,
             dropped_at: None,
         };
-        let last_will =
-            LastWill { poisoned: Arc::clone(&keeping.charge.poisoned), waiting: Arc::clone(&keeping.waiting) };
+        let last_will = LastWill {
+            poisoned: Arc::clone(&keeping.charge.poisoned),
+            waiting: Arc::clone(&keeping.waiting),
+            queue: work.clone(),
+        };
         let thread = thread::Builder::new().name("keeper".to_owned()).spawn(move || {
-            let _last_will = last_will;
-            keeping.run(&queue);
+            keeping.run(&last_will.queue);
         })?;
         let following = Following { sent: Arc::clone(&sent), applied: watched, work: work.clone() };
         Ok((Self { work, waiting, sent, thread: Some(thread) }, following))
@@ -155,31 +163,40 @@ impl Keeper {
     /// Entries that were just written. Waits while too much is on its way.
     pub(crate) fn apply(&self, entries: Vec<EntryIndex>, standing: Standing, positions: &Positions) {
         let bytes = entries.iter().map(weight).sum();
-        {
+        let all = {
             let mut waiting = self.waiting.bytes.lock();
             self.waiting.less.wait_while(&mut waiting, |waiting| *waiting > WAITING_BYTES_MAX);
             *waiting += bytes;
-        }
+            *waiting
+        };
         self.sent.fetch_add(1, Ordering::Release);
         // A keeper that died has poisoned the store.
-        let _ = self.work.send(Work::Apply(Applied { entries, stand: Some(standing.stand(positions)) }, bytes));
+        let haste = if all >= EAGER_BYTES { Haste::Now } else { Haste::None };
+        self.work.send(Work::Apply(Applied { entries, stand: Some(standing.stand(positions)) }, bytes), haste);
     }
 
     /// What is written from here on lies in segment `number`.
     pub(crate) fn begin_segment(&self, number: u32, place: u64, positions: &Positions) {
-        let _ = self.work.send(Work::Segment(segment_start(number, place, positions)));
+        self.work.send(Work::Segment(segment_start(number, place, positions)), Haste::None);
     }
 
     pub(crate) fn retain(&self, reply: Reply<()>) {
-        let _ = self.work.send(Work::Retain(reply));
+        self.work.send(Work::Retain(reply), Haste::Now);
     }
 
     /// Waits until all is mirrored and the mirror is let go of.
     pub(crate) fn close(&mut self) {
-        let _ = self.work.send(Work::Close);
+        self.work.send(Work::Close, Haste::Now);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Keeper {
+    /// When the committer panicked: the mirror is let go of all the same.
+    fn drop(&mut self) {
+        self.work.send(Work::Close, Haste::Now);
     }
 }
 
@@ -205,7 +222,6 @@ fn weight(entry: &EntryIndex) -> usize {
 struct Pending {
     batches: Vec<Applied>,
     bytes: usize,
-    since: Option<Instant>,
 }
 
 struct Keeping {
@@ -219,45 +235,42 @@ struct Keeping {
 }
 
 impl Keeping {
-    fn run(mut self, queue: &Receiver<Work>) {
+    fn run(mut self, queue: &Line<Work>) {
         loop {
-            match queue.recv_timeout(self.patience()) {
-                Ok(Work::Apply(applied, bytes)) => {
-                    self.pending.batches.push(applied);
-                    self.pending.bytes += bytes;
-                    self.pending.since.get_or_insert_with(Instant::now);
-                    if self.pending.bytes >= EAGER_BYTES {
-                        self.flush();
+            let idle = if self.dropped_at.is_some() { DROP_PAUSE } else { IDLE_TICK };
+            for work in queue.take(LAG, idle) {
+                match work {
+                    Work::Apply(applied, bytes) => {
+                        self.pending.batches.push(applied);
+                        self.pending.bytes += bytes;
+                        // One batch of the engine is not to grow without an end.
+                        if self.pending.bytes >= BATCH_BYTES {
+                            self.flush();
+                        }
                     }
+                    // What came before it is taken in below.
+                    Work::Hurry => {}
+                    Work::Segment(start) => {
+                        self.flush();
+                        self.begin_segment(start);
+                    }
+                    Work::Retain(reply) => {
+                        self.flush();
+                        self.retain_all();
+                        // Nobody has to wait for the answer.
+                        let _ = reply.send(Ok(()));
+                    }
+                    Work::Close => return self.close(),
                 }
-                Ok(Work::Hurry) | Err(RecvTimeoutError::Timeout) => self.flush(),
-                Ok(Work::Segment(start)) => {
-                    self.flush();
-                    self.begin_segment(start);
-                }
-                Ok(Work::Retain(reply)) => {
-                    self.flush();
-                    self.retain_all();
-                    // Nobody has to wait for the answer.
-                    let _ = reply.send(Ok(()));
-                }
-                Ok(Work::Close) | Err(RecvTimeoutError::Disconnected) => return self.close(),
             }
+            self.flush();
             self.look_after();
-        }
-    }
-
-    fn patience(&self) -> Duration {
-        match (self.pending.since, self.dropped_at) {
-            (Some(since), _) => LAG.saturating_sub(since.elapsed()),
-            (None, Some(_)) => DROP_PAUSE,
-            (None, None) => IDLE_TICK,
         }
     }
 
     /// Takes in what waits, at once.
     fn flush(&mut self) {
-        let Pending { batches, bytes, .. } = std::mem::take(&mut self.pending);
+        let Pending { batches, bytes } = std::mem::take(&mut self.pending);
         if batches.is_empty() {
             return;
         }

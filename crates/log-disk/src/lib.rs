@@ -29,6 +29,7 @@ mod plan;
 mod committer;
 mod dumps;
 mod keeper;
+mod line;
 mod retention;
 
 mod backup;

@@ -38,7 +38,7 @@ use stop::Stop;
 /// A whole server, started but not yet serving: its sockets queue connections, its store is open and replayed.
 pub(crate) struct App {
     public: Listener,
-    admin: Listener,
+    operators: Operators,
     disk: Arc<DiskLog>,
     shards: Shards,
     hooks: Hooks,
@@ -62,6 +62,7 @@ impl App {
         let public = bind("server.listen", config.server.listen, settings::public_listener(config)?, &mut registry)?;
         let admin =
             bind("server.admin_listen", config.server.admin_listen, settings::admin_listener(config), &mut registry)?;
+        let operators = Operators::start(admin)?;
 
         let disk_config = settings::disk(config);
         let disk = tokio::task::spawn_blocking(move || DiskLog::open(disk_config))
@@ -120,12 +121,12 @@ impl App {
         let rest = Rest::new(services, rest, RestMetrics::register(&mut registry));
         let doors = Doors::new(Arc::new(rest), realtime.router());
         let shutdown_deadline = config.server.shutdown_deadline.0;
-        Ok(Self { public, admin, disk, shards, hooks, realtime, doors, admin_api, registry, shutdown_deadline })
+        Ok(Self { public, operators, disk, shards, hooks, realtime, doors, admin_api, registry, shutdown_deadline })
     }
 
     /// Where it listens: the public address and the private one.
     pub(crate) fn addresses(&self) -> anyhow::Result<(SocketAddr, SocketAddr)> {
-        Ok((self.public.local_addr()?, self.admin.local_addr()?))
+        Ok((self.public.local_addr()?, self.operators.addr))
     }
 
     /// Serves until it is told to stop, then finishes what is in flight, saves the cursors and closes the store, all
@@ -133,15 +134,14 @@ impl App {
     ///
     /// Not cancel safe: dropping the future leaves the store to its recovery.
     pub(crate) async fn run(self, stop: Stop) -> anyhow::Result<()> {
-        let Self { public, admin, disk, shards, hooks, realtime, doors, admin_api, registry, shutdown_deadline } = self;
-        let (listen, admin_listen) = (public.local_addr()?, admin.local_addr()?);
+        let (listen, admin_listen) = self.addresses()?;
+        let Self { public, operators, disk, shards, hooks, realtime, doors, admin_api, registry, shutdown_deadline } =
+            self;
         tracing::info!(%listen, %admin_listen, "serving");
 
-        let (admin_stopper, admin_stop) = stop::by_hand();
         let readiness = Readiness { router: shards.router.clone(), disk: disk.clone(), stop: stop.clone() };
-        let operators = admin::router(admin::State { registry: Arc::new(registry), readiness: Arc::new(readiness) });
-        let operators = operators.merge(admin_api);
-        let operators = admin.serve(operators, admin_stop.wait());
+        let whole = admin::router(admin::State { registry: Arc::new(registry), readiness: Arc::new(readiness) });
+        operators.door.open(whole.merge(admin_api));
 
         let deadline = stop.clone();
         let served = async {
@@ -156,15 +156,44 @@ impl App {
             hooks.shutdown(settings::share_of_webhooks(shutdown_deadline)).await;
             shards.shutdown().await;
             disk.shutdown().await;
-            admin_stopper.stop();
+            operators.stop().await;
         };
         tokio::select! {
-            _ = async { tokio::join!(served, operators) } => tracing::info!("stopped"),
+            () = served => tracing::info!("stopped"),
             () = async { deadline.wait().await; tokio::time::sleep(shutdown_deadline).await } => {
                 tracing::warn!(?shutdown_deadline, "not all was finished in time; what was acknowledged is safe");
             }
         }
         Ok(())
+    }
+}
+
+/// The operators' door: open before anything else is, and the last one to close.
+struct Operators {
+    addr: SocketAddr,
+    door: admin::Opening,
+    stopper: stop::Stopper,
+    /// Serves until it is told to stop; cut off when this is dropped.
+    serving: tokio::task::JoinSet<()>,
+}
+
+impl Operators {
+    fn start(listener: Listener) -> anyhow::Result<Self> {
+        let addr = listener.local_addr()?;
+        let opening = admin::Reason { part: "store".to_owned(), message: "is being opened".to_owned() };
+        let door = admin::Opening::new(opening);
+        let (stopper, stop) = stop::by_hand();
+        let mut serving = tokio::task::JoinSet::new();
+        let opened = door.clone();
+        serving.spawn(async move {
+            listener.serve(opened, stop.wait()).await;
+        });
+        Ok(Self { addr, door, stopper, serving })
+    }
+
+    async fn stop(mut self) {
+        self.stopper.stop();
+        self.serving.join_next().await;
     }
 }
 

@@ -2,6 +2,7 @@
 //! there is no login.
 
 pub mod api;
+mod opening;
 
 use std::{fmt, sync::Arc};
 
@@ -13,6 +14,8 @@ use axum::{
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use serde::Serialize;
+
+pub use opening::Opening;
 
 /// Whether the server can do its work. The binary implements it from the state of store, shards and webhooks.
 pub trait Readiness: Send + Sync + 'static {
@@ -68,8 +71,12 @@ async fn metrics(axum::extract::State(state): axum::extract::State<State>) -> Re
 
 /// 200 when ready, else 503; the reasons either way.
 async fn ready(axum::extract::State(state): axum::extract::State<State>) -> Response {
-    let reasons = state.readiness.reasons();
-    let ready = reasons.is_empty();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Ready { ready, reasons })).into_response()
+    match state.readiness.reasons() {
+        reasons if reasons.is_empty() => Json(Ready { ready: true, reasons }).into_response(),
+        reasons => not_ready(reasons),
+    }
+}
+
+fn not_ready(reasons: Vec<Reason>) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, Json(Ready { ready: false, reasons })).into_response()
 }

@@ -5,8 +5,13 @@ use std::sync::Arc;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use prometheus_client::{metrics::counter::Counter, registry::Registry};
-use roomhook_edge::admin::{self, Readiness, Reason};
+use roomhook_edge::{
+    admin::{self, Readiness, Reason},
+    listener::{self, Listener},
+    telemetry::ListenerMetrics,
+};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower::ServiceExt;
 
 #[derive(Default)]
@@ -51,4 +56,39 @@ async fn it_tells_health_readiness_and_metrics() {
         (503, json!({"ready": false, "reasons": reasons}))
     );
     assert_eq!(get(&router, "/nothing").await.0, 404);
+}
+
+async fn fetch(addr: std::net::SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+/// Opening a store can take minutes: whoever watches must not take that for a server that hangs.
+#[tokio::test]
+async fn while_the_server_starts_it_lives_and_says_what_it_waits_for() {
+    let mut registry = Registry::default();
+    let metrics = ListenerMetrics::register(&mut registry, "admin");
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), listener::Config::default(), metrics).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let reason = |message: &str| Reason { part: "store".to_owned(), message: message.to_owned() };
+    let door = admin::Opening::new(reason("is being opened"));
+    let _serving = tokio::spawn(listener.serve(door.clone(), std::future::pending()));
+
+    assert_eq!(fetch(addr, "/healthz").await, (200, "ok\n".to_owned()));
+    let (status, body) = fetch(addr, "/readyz").await;
+    assert_eq!((status, body.contains("is being opened")), (503, true), "{body}");
+    door.waits_for(reason("makes its mirror anew: 3 of 4 MiB"));
+    assert!(fetch(addr, "/readyz").await.1.contains("3 of 4 MiB"));
+    let told = (503, "starting: store makes its mirror anew: 3 of 4 MiB\n".to_owned());
+    assert_eq!(fetch(addr, "/admin/api/endpoints").await, told);
+
+    let readiness: Arc<dyn Readiness> = Arc::new(Parts::default());
+    door.open(admin::router(admin::State { registry: Arc::new(registry), readiness }));
+    assert_eq!(fetch(addr, "/readyz").await.0, 200);
+    assert!(fetch(addr, "/metrics").await.1.ends_with("# EOF\n"));
 }
