@@ -128,6 +128,9 @@ fn source_of_block(version_command: u8, family: u8, block: &[u8]) -> Result<Opti
 }
 
 #[cfg(test)]
+mod entry;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

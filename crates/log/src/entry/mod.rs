@@ -108,13 +108,16 @@ impl Head {
             return Err(ChainError::Fork { at: self.first });
         }
         let after = |epoch: Epoch| match self.kind {
-            Kind::Claim => epoch.next(),
-            Kind::Append => epoch,
+            // The last epoch there can be has no next one.
+            Kind::Claim => epoch.0.checked_add(1).map(Epoch),
+            Kind::Append => Some(epoch),
         };
         // A log that lost its end goes on in an epoch after the loss.
         let lost = Epoch(u64::from(self.epoch.losses()) << 32);
-        if self.epoch != after(position.epoch) && (lost <= position.epoch || self.epoch != after(lost)) {
-            return Err(ChainError::Epoch { expected: after(position.epoch), found: self.epoch });
+        let is_next = |epoch| after(epoch) == Some(self.epoch);
+        if !is_next(position.epoch) && (lost <= position.epoch || !is_next(lost)) {
+            let expected = after(position.epoch).unwrap_or(position.epoch);
+            return Err(ChainError::Epoch { expected, found: self.epoch });
         }
         if self.floor < position.floor {
             return Err(ChainError::WentBack { at: self.first });

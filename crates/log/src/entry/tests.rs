@@ -139,6 +139,8 @@ fn an_entry_that_does_not_continue_is_told_why() {
     let (head, ..) = encoded(&claim);
     assert_eq!(head.continues(&after), Ok(()), "a claim is one epoch further");
     assert!(head.continues(&newer).is_err(), "and not the same one");
+    let last = Position { epoch: Epoch(u64::MAX), ..after };
+    assert!(head.continues(&last).is_err(), "none follows the last one");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The memory log keeps the contract, and its faults do what they say.
 
+mod entry;
 mod faults;
+mod smoke;
 mod tail;
 
 use std::sync::Arc;

@@ -2,6 +2,8 @@
 
 mod codec;
 mod directory;
+mod entry;
 mod laws;
+mod smoke;
 mod story;
 mod world;

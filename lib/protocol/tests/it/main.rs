@@ -1,9 +1,11 @@
 //! The crate against the fixtures of the protocol notes (`tests/fixtures`) and against inputs nobody would send honestly.
 
 mod codes_page;
+mod entry;
 mod message;
 mod rest;
 mod signatures;
+mod smoke;
 mod usersig;
 mod webhook_events;
 mod webhook_sending;
