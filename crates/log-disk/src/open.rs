@@ -213,6 +213,10 @@ fn writer(
     journal::sweep_drafts(&folders.journal).map_err(OpenError::io("clearing", &folders.journal))?;
     let (folder, bytes_max) = (folders.journal.clone(), config.segment_bytes);
     let at = (followed.standing.place, followed.standing.newest);
+    // What is written from now on may be synced, and then says that all before it is.
+    if !followed.standing.newest.flags.synced {
+        segments.iter().try_for_each(journal::sync).map_err(OpenError::Journal)?;
+    }
     let numbers = journal::numbers(&folder).map_err(OpenError::io("listing", &folder))?;
     match segments.last() {
         Some(last) if followed.is_clean && !followed.is_lost && numbers.last() == Some(&last.number) => {

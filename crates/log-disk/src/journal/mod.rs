@@ -8,14 +8,17 @@ mod next;
 mod oldest;
 mod scan;
 mod segment;
+mod window;
 mod writer;
 
 pub use error::JournalError;
 pub(crate) use frame::{Flags, Frame, FrameDraft, Origin, Place};
 pub(crate) use oldest::set_oldest;
-pub(crate) use scan::{Walk, distrust_memory, is_there, segments};
+pub(crate) use scan::{Walk, distrust_memory, is_there, segments, sync};
 pub(crate) use segment::{HEAD_BYTES, Segment, draft, is_segment, numbers, path, sweep_drafts};
 pub(crate) use writer::{Newest, Writer};
 
+#[cfg(test)]
+mod entry;
 #[cfg(test)]
 mod tests;

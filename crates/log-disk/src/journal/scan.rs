@@ -1,19 +1,16 @@
 //! Reads a journal from some place to its end, and decides what its end is. Changes nothing.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{fs::File, io, path::Path};
 
-use bytes::Bytes;
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use super::{
     error::JournalError,
-    frame::{ALIGNMENT, Flags, Frame, HEADER_BYTES, Header, Origin, Place},
+    frame::{ALIGNMENT, Flags, Frame, Header, Origin, Place},
     oldest::oldest,
-    segment::{self, Segment},
+    segment::{self, HEAD_BYTES, Segment},
+    window::{Files, Shelf, Window},
 };
-
-/// What is read ahead.
-const WINDOW_BYTES: usize = 256 << 10;
 
 /// All segments that are part of the journal, oldest first.
 pub(crate) fn segments(folder: &Path, store: u64) -> Result<Vec<Segment>, JournalError> {
@@ -32,24 +29,37 @@ pub(crate) fn segments(folder: &Path, store: u64) -> Result<Vec<Segment>, Journa
     for number in numbers {
         let path = segment::path(folder, number);
         let file = File::open(&path).map_err(JournalError::io("opening", &path))?;
-        let segment = segment::read_head(&file, &path, number, store)?;
-        // A machine that stopped before its disk had everything leaves segments behind an end that a later start accepted: that start
-        // went on in a new segment, which begins before them.
-        while segments.last().is_some_and(|before| before.start.position >= segment.start.position) {
-            segments.pop();
-        }
-        segments.push(segment);
+        add(&mut segments, segment::read_head(&file, &path, number, store)?);
     }
     Ok(segments)
+}
+
+/// Adds the next one by number. A machine that stopped before its disk had everything leaves segments behind an end that a later
+/// start accepted: that start went on in a new segment, which begins before them.
+pub(crate) fn add(segments: &mut Vec<Segment>, next: Segment) {
+    while segments.last().is_some_and(|before| before.start.position >= next.start.position) {
+        segments.pop();
+    }
+    segments.push(next);
 }
 
 /// Makes sure that what is read next is what the disk has, and not what a failed sync left in memory: after one, the
 /// kernel takes pages for written that are not.
 pub(crate) fn distrust_memory(segment: &Segment) -> Result<(), JournalError> {
-    let file = File::open(&segment.path).map_err(JournalError::io("opening", &segment.path))?;
-    file.sync_all().map_err(JournalError::io("syncing", &segment.path))?;
+    let file = synced(segment)?;
     posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
         .map_err(|errno| JournalError::io("dropping from memory", &segment.path)(io::Error::from(errno)))
+}
+
+/// Makes all of a segment durable.
+pub(crate) fn sync(segment: &Segment) -> Result<(), JournalError> {
+    synced(segment).map(drop)
+}
+
+fn synced(segment: &Segment) -> Result<File, JournalError> {
+    let file = File::open(&segment.path).map_err(JournalError::io("opening", &segment.path))?;
+    file.sync_all().map_err(JournalError::io("syncing", &segment.path))?;
+    Ok(file)
 }
 
 /// Where a journal ends.
@@ -65,12 +75,13 @@ pub(crate) struct End {
 }
 
 /// A walk over frames.
-pub(crate) struct Walk<'a> {
+pub(crate) struct Walk<'a, S: Shelf = Files> {
+    shelf: S,
     segments: &'a [Segment],
     origin: Origin,
     /// Index of the segment that is read.
     at: usize,
-    window: Window,
+    window: Window<S::Book>,
     place: Place,
     last: Option<Header>,
 }
@@ -78,9 +89,16 @@ pub(crate) struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// Starts at `from`, which must be the end of a frame, or [`Place::START`]. `origin` is this store and the machine's present start.
     pub(crate) fn new(segments: &'a [Segment], from: Place, origin: Origin) -> Result<Self, JournalError> {
+        Self::over(Files, segments, from, origin)
+    }
+}
+
+impl<'a, S: Shelf> Walk<'a, S> {
+    /// As [`Walk::new`], over segments that lie somewhere else.
+    pub(crate) fn over(shelf: S, segments: &'a [Segment], from: Place, origin: Origin) -> Result<Self, JournalError> {
         let at = segments.partition_point(|segment| segment.start.position <= from.position).saturating_sub(1);
-        let window = Window::open(segments.get(at))?;
-        Ok(Self { segments, origin, at, window, place: from, last: None })
+        let window = Window::open(&shelf, segments.get(at))?;
+        Ok(Self { shelf, segments, origin, at, window, place: from, last: None })
     }
 
     /// The next frame and the segment it lies in; `None` at the end.
@@ -90,7 +108,7 @@ impl<'a> Walk<'a> {
             let next = self.segments.get(self.at + 1);
             if next.is_some_and(|next| next.start == self.place) {
                 self.at += 1;
-                self.window = Window::open(next)?;
+                self.window = Window::open(&self.shelf, next)?;
                 continue;
             }
             let offset = segment.offset(self.place.position);
@@ -109,106 +127,58 @@ impl<'a> Walk<'a> {
         self.place
     }
 
-    /// Call when [`Walk::next`] has come to the end: looks at what follows it.
+    /// Call when [`Walk::next`] has come to the end: looks at all that follows it.
     ///
     /// Whatever was written later proves that all before it was durable, and so that something is missing here. Unless it was
-    /// written without a sync, and the machine has stopped since.
+    /// written without a sync, and the machine has stopped since. What was synced proves also what was not and came before, so
+    /// looking does not end with the first frame that proves nothing.
     pub(crate) fn end(mut self) -> Result<End, JournalError> {
         let mut end = End { place: self.place, last: self.last, is_clean: true, is_lost: false };
-        let Some(segment) = self.segments.get(self.at) else { return Ok(end) };
+        let Some((segment, later)) = self.segments.get(self.at..).and_then(<[_]>::split_first) else { return Ok(end) };
         let start = segment.offset(self.place.position);
-        let proves = |boot: u64, flags: Flags| flags.synced || boot == self.origin.boot;
-        if let Some(next) = self.segments.get(self.at + 1) {
-            if proves(next.boot, next.flags) {
+        // What lies at the end itself was found not to be a frame.
+        end.is_clean = self.window.sector(start)?.is_none_or(|bytes| is_zero(&bytes));
+        if let Some(offset) = self.proof(segment, start + ALIGNMENT, &mut end)? {
+            return Err(damaged(segment, start, format!("what was written later is there, from byte {offset} on")));
+        }
+        for next in later {
+            (end.is_clean, end.is_lost) = (false, true);
+            self.window = Window::open(&self.shelf, Some(next))?;
+            if self.proves(next.boot, next.flags) || self.proof(next, HEAD_BYTES as u64, &mut end)?.is_some() {
                 return Err(damaged(segment, start, format!("segment {} follows, but not here", next.number)));
             }
-            return Ok(End { is_clean: false, is_lost: true, ..end });
         }
-        let mut offset = start;
+        Ok(end)
+    }
+
+    /// Where the first frame from `offset` of a segment on lies that proves all before it.
+    fn proof(&mut self, segment: &Segment, mut offset: u64, end: &mut End) -> Result<Option<u64>, JournalError> {
         while let Some(bytes) = self.window.sector(offset)? {
-            if bytes.iter().any(|byte| *byte != 0) {
+            if !is_zero(&bytes) {
                 end.is_clean = false;
-                // What lies at the end itself was found not to be a frame.
-                if offset > start
-                    && let Some(frame) = self.window.frame(offset, segment.position(offset), self.origin.store)?
-                {
-                    if proves(frame.header.origin.boot, frame.header.flags) {
-                        let reason = format!("what was written later is there, from byte {offset} on");
-                        return Err(damaged(segment, start, reason));
+                if let Some(frame) = self.window.frame(offset, segment.position(offset), self.origin.store)? {
+                    if self.proves(frame.header.origin.boot, frame.header.flags) {
+                        return Ok(Some(offset));
                     }
                     end.is_lost = true;
-                    return Ok(end);
                 }
             }
             offset += ALIGNMENT;
         }
-        Ok(end)
+        Ok(None)
     }
+
+    fn proves(&self, boot: u64, flags: Flags) -> bool {
+        flags.synced || boot == self.origin.boot
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 fn damaged(segment: &Segment, offset: u64, reason: String) -> JournalError {
     JournalError::Damaged { path: segment.path.clone(), offset, reason }
-}
-
-/// A piece of a file in memory.
-struct Window {
-    file: Option<(File, std::path::PathBuf)>,
-    start: u64,
-    bytes: Bytes,
-    /// The piece reaches to the end of the file.
-    is_last: bool,
-}
-
-impl Window {
-    fn open(segment: Option<&Segment>) -> Result<Self, JournalError> {
-        let open = |segment: &Segment| {
-            let file = File::open(&segment.path).map_err(JournalError::io("opening", &segment.path))?;
-            Ok::<_, JournalError>((file, segment.path.clone()))
-        };
-        Ok(Self { file: segment.map(open).transpose()?, start: 0, bytes: Bytes::new(), is_last: false })
-    }
-
-    /// `len` bytes from `offset` on; fewer where the file ends.
-    fn at(&mut self, offset: u64, len: usize) -> Result<Bytes, JournalError> {
-        let inside = |window: &Self| offset.checked_sub(window.start).and_then(|skip| usize::try_from(skip).ok());
-        let has = |window: &Self, skip: usize| skip + len <= window.bytes.len() || window.is_last;
-        if !inside(self).is_some_and(|skip| skip <= self.bytes.len() && has(self, skip)) {
-            self.load(offset, len.max(WINDOW_BYTES))?;
-        }
-        let skip = inside(self).unwrap_or(0).min(self.bytes.len());
-        Ok(self.bytes.slice(skip..(skip + len).min(self.bytes.len())))
-    }
-
-    fn load(&mut self, offset: u64, len: usize) -> Result<(), JournalError> {
-        let Some((file, path)) = &self.file else { return Ok(()) };
-        let mut bytes = vec![0; len];
-        let mut read = 0;
-        while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
-            match file.read_at(rest, offset + read as u64) {
-                Ok(0) => break,
-                Ok(more) => read += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(JournalError::io("reading", path)(error)),
-            }
-        }
-        bytes.truncate(read);
-        *self = Self { file: self.file.take(), start: offset, is_last: read < len, bytes: bytes.into() };
-        Ok(())
-    }
-
-    /// The whole frame that starts at `offset`.
-    fn frame(&mut self, offset: u64, position: u64, store: u64) -> Result<Option<Frame>, JournalError> {
-        let header = self.at(offset, HEADER_BYTES)?;
-        let Some(header) = Header::parse(&header, position, store) else { return Ok(None) };
-        let bytes = self.at(offset, header.len())?;
-        Ok(header.is_whole(&bytes).then(|| Frame::new(header, bytes)))
-    }
-
-    /// What lies there; `None` behind the end of the file.
-    fn sector(&mut self, offset: u64) -> Result<Option<Bytes>, JournalError> {
-        let bytes = self.at(offset, ALIGNMENT as usize)?;
-        Ok((!bytes.is_empty()).then_some(bytes))
-    }
 }
 
 /// Whether the frame that began at `newest` and ended at `place` is still there, whole.
@@ -219,6 +189,6 @@ pub(crate) fn is_there(segments: &[Segment], newest: u64, place: Place, store: u
     let Some(segment) = segments.iter().rev().find(|segment| segment.start.position <= newest) else {
         return Ok(false);
     };
-    let frame = Window::open(Some(segment))?.frame(segment.offset(newest), newest, store)?;
+    let frame = Window::open(&Files, Some(segment))?.frame(segment.offset(newest), newest, store)?;
     Ok(frame.is_some_and(|frame| frame.header.end() == place))
 }

@@ -30,6 +30,8 @@ use super::{
 pub(crate) const VERSION: u32 = 1;
 pub(crate) const HEAD_BYTES: usize = ALIGNMENT as usize;
 const MAGIC: [u8; 8] = *b"RHJOURNL";
+/// Behind it, what lies in a segment would have a position that no number can tell.
+const POSITION_MAX: u64 = 1 << 62;
 const SUFFIX: &str = ".segment";
 const DRAFT_SUFFIX: &str = ".segment.new";
 /// Zeros are written in pieces of this size.
@@ -97,13 +99,20 @@ pub(crate) fn sweep_drafts(folder: &Path) -> io::Result<()> {
 
 /// Reads the head of a segment.
 pub(crate) fn read_head(file: &File, path: &Path, number: u32, store: u64) -> Result<Segment, JournalError> {
-    let damaged = |reason: &str| JournalError::Damaged { path: path.to_owned(), offset: 0, reason: reason.to_owned() };
     let mut head = [0; HEAD_BYTES];
-    file.read_exact_at(&mut head, 0).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => damaged("it is shorter than its head"),
-        _ => JournalError::io("reading", path)(error),
-    })?;
-    let Some((body, mut crc)) = head.split_at_checked(HEAD_BYTES - 4) else { return Err(damaged("no head")) };
+    match file.read_exact_at(&mut head, 0) {
+        Ok(()) => parse_head(&head, path, number, store),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => parse_head(&[], path, number, store),
+        Err(error) => Err(JournalError::io("reading", path)(error)),
+    }
+}
+
+/// Reads what a segment begins with.
+pub(crate) fn parse_head(bytes: &[u8], path: &Path, number: u32, store: u64) -> Result<Segment, JournalError> {
+    let damaged = |reason: &str| JournalError::Damaged { path: path.to_owned(), offset: 0, reason: reason.to_owned() };
+    let Some((body, mut crc)) = bytes.get(..HEAD_BYTES).and_then(|head| head.split_at_checked(HEAD_BYTES - 4)) else {
+        return Err(damaged("it is shorter than its head"));
+    };
     let mut fields = body;
     let mut magic = [0; 8];
     fields.copy_to_slice(&mut magic);
@@ -126,10 +135,14 @@ pub(crate) fn read_head(file: &File, path: &Path, number: u32, store: u64) -> Re
     if said != number {
         return Err(damaged(&format!("it says to be segment {said}")));
     }
+    if start.position > POSITION_MAX {
+        return Err(damaged("it says to begin where no journal ever comes"));
+    }
     Ok(Segment { number, path: path.to_owned(), start, boot, flags })
 }
 
-fn head(number: u32, origin: Origin, start: Place, flags: Flags) -> [u8; HEAD_BYTES] {
+/// What a segment begins with.
+pub(crate) fn head(number: u32, origin: Origin, start: Place, flags: Flags) -> [u8; HEAD_BYTES] {
     let mut head = [0; HEAD_BYTES];
     let mut out = &mut head[..];
     out.put_slice(&MAGIC);

@@ -241,6 +241,28 @@ fn what_was_not_synced_may_go_with_its_machine_and_only_then() {
     }
 }
 
+/// Somebody asked for syncs: from then on, what is there proves all before it, however that had been written.
+#[test]
+fn what_was_synced_proves_what_was_not_and_came_before() {
+    for unsynced in [3, 40] {
+        let journal = Journal::new();
+        let mut writer = journal.begin();
+        let hole = write(&mut writer, 700, UNSYNCED);
+        for _ in 1..unsynced {
+            write(&mut writer, 700, UNSYNCED);
+        }
+        write(&mut writer, 700, SYNCED);
+        drop(writer);
+        let first = journal.segments().remove(0);
+        change(&first.path, 512 + hole.position, |_| 0, 512);
+        let found = journal.read(8);
+        assert!(
+            matches!(&found, Err(JournalError::Damaged { path, .. }) if *path == first.path),
+            "{unsynced}: {found:?}"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 

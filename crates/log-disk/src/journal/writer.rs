@@ -37,6 +37,8 @@ pub(crate) struct Writer {
     place: Place,
     /// Where the newest frame begins, and how it was written.
     newest: Newest,
+    /// Number of the first segment with frames that were written without a sync since the last one.
+    unsynced_from: Option<u32>,
     /// The next segment, while it is filled with zeros.
     next: Option<Next>,
 }
@@ -55,10 +57,11 @@ impl Writer {
         let prepared = segment::prepare(&folder, number, FIRST_BYTES.min(bytes_max))?;
         let capacity = prepared.bytes;
         let (file, segment) = prepared.begin(&folder, origin, place, flags)?;
-        Ok(Self { folder, origin, bytes_max, file: Arc::new(file), segment, capacity, place, newest, next: None })
+        let (file, unsynced_from, next) = (Arc::new(file), None, None);
+        Ok(Self { folder, origin, bytes_max, file, segment, capacity, place, newest, unsynced_from, next })
     }
 
-    /// Goes on in `segment`, behind `place`, where nothing but zeros follows.
+    /// Goes on in `segment`, behind `place`, where nothing but zeros follows, and before which all is durable.
     pub(crate) fn go_on(
         folder: PathBuf,
         origin: Origin,
@@ -68,7 +71,8 @@ impl Writer {
     ) -> io::Result<Self> {
         let file = File::options().read(true).write(true).open(&segment.path)?;
         let capacity = file.metadata()?.len();
-        Ok(Self { folder, origin, bytes_max, file: Arc::new(file), segment, capacity, place, newest, next: None })
+        let (file, unsynced_from, next) = (Arc::new(file), None, None);
+        Ok(Self { folder, origin, bytes_max, file, segment, capacity, place, newest, unsynced_from, next })
     }
 
     pub(crate) fn place(&self) -> Place {
@@ -106,6 +110,11 @@ impl Writer {
     ///
     /// Returns the buffer, to be used again.
     pub(crate) fn write(&mut self, draft: FrameDraft, flags: Flags) -> io::Result<BytesMut> {
+        match flags.synced {
+            // Before it is there, since it proves that all before it is.
+            true => self.sync()?,
+            false => _ = self.unsynced_from.get_or_insert(self.segment.number),
+        }
         let (bytes, end) = draft.finish(self.place, self.origin, flags);
         self.file.write_all_at(&bytes, self.segment.offset(self.place.position))?;
         if flags.synced {
@@ -140,8 +149,17 @@ impl Writer {
         self.next.take().map_or(Ok(()), Next::discard)
     }
 
-    /// Makes what was written without a sync durable.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+    /// Makes what was written without a sync durable, in all segments that have such frames and are still there.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        let Some(first) = self.unsynced_from else { return Ok(()) };
+        for number in first..=self.segment.number {
+            match File::open(segment::path(&self.folder, number)) {
+                Ok(file) => file.sync_data()?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.unsynced_from = None;
+        Ok(())
     }
 }
