@@ -7,23 +7,23 @@
 //!
 //! With one, a mirror can be made anew from the part of the log that comes after it, and what is before may go.
 
+mod format;
+
 use std::{
     fs::{self, File},
-    io::{self, BufReader, BufWriter, Read, Write},
+    io::{self, BufReader, BufWriter, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
-use bytes::{Buf, Bytes};
 use fjall::{Keyspace, PersistMode, Readable as _, Snapshot};
 
 use crate::{engine::Mirror, error::MirrorError, keys::STAND, stand::Stand};
 
-const MAGIC: [u8; 8] = *b"RHDUMP01";
-const OWNER: u8 = 1;
-const HOOKS: u8 = 2;
-const END: u8 = 0;
+use format::{END, Flaw, HOOKS, MAGIC, OWNER, Owner, Rows};
+
 /// Rows that are put into a mirror at once.
 const BATCH_ROWS: usize = 1_000;
+const BUFFER_BYTES: usize = 1 << 20;
 
 /// Why a dump cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -133,25 +133,14 @@ impl Dump {
     /// # Errors
     /// As [`DumpError`] names them.
     pub fn open(path: &Path, store: u64) -> Result<Self, DumpError> {
-        let damaged = |reason| DumpError::Damaged { path: path.to_owned(), reason };
-        let io = |source| DumpError::Io { path: path.to_owned(), source };
-        check_sum(path).map_err(io)?.then_some(()).ok_or_else(|| damaged("its checksum is wrong"))?;
-        let mut file = BufReader::new(File::open(path).map_err(io)?);
-        let mut head = [0; 20];
-        file.read_exact(&mut head).map_err(io)?;
-        let mut fields = &head[..];
-        let mut magic = [0; 8];
-        fields.copy_to_slice(&mut magic);
-        if magic != MAGIC {
-            return Err(damaged("it does not begin like a dump"));
-        }
-        if fields.get_u64_le() != store {
-            return Err(DumpError::Foreign { path: path.to_owned() });
-        }
-        let mut stand = vec![0; fields.get_u32_le() as usize];
-        file.read_exact(&mut stand).map_err(io)?;
-        let rows_at = 20 + stand.len() as u64;
-        let stand = Stand::decode(&stand).ok_or_else(|| damaged("where it stands cannot be read"))?;
+        let read = || {
+            let mut file = File::open(path)?;
+            let len = file.metadata()?.len();
+            format::check_sum(&mut BufReader::with_capacity(BUFFER_BYTES, &file), len)?;
+            file.rewind()?;
+            format::read_head(&mut BufReader::new(file), store)
+        };
+        let (stand, rows_at) = read().map_err(DumpError::of(path))?;
         Ok(Self { path: path.to_owned(), stand, rows_at })
     }
 
@@ -160,21 +149,15 @@ impl Dump {
     /// # Errors
     /// As [`DumpError`] names them.
     pub fn install(&self, mirror: &Mirror) -> Result<(), DumpError> {
-        let io = |source| DumpError::Io { path: self.path.clone(), source };
-        let damaged = |reason| DumpError::Damaged { path: self.path.clone(), reason };
-        let mut file = BufReader::with_capacity(1 << 20, File::open(&self.path).map_err(io)?);
-        file.seek_relative(i64::try_from(self.rows_at).unwrap_or(i64::MAX)).map_err(io)?;
+        let mut file = File::open(&self.path).map_err(Flaw::Io).map_err(DumpError::of(&self.path))?;
+        file.seek(SeekFrom::Start(self.rows_at)).map_err(Flaw::Io).map_err(DumpError::of(&self.path))?;
+        let mut rows = Rows::new(BufReader::with_capacity(BUFFER_BYTES, file));
         let mut batch = mirror.db.batch();
-        loop {
-            let mut kind = [END];
-            file.read_exact(&mut kind).map_err(io)?;
-            let rows = match kind {
-                [OWNER] => &mirror.owner_rows,
-                [HOOKS] => &mirror.hook_rows,
-                [END] => break,
-                _ => return Err(damaged("it holds rows of an unknown kind")),
+        while let Some((owner, key, value)) = rows.next().map_err(DumpError::of(&self.path))? {
+            let rows = match owner {
+                Owner::Shard => &mirror.owner_rows,
+                Owner::Hooks => &mirror.hook_rows,
             };
-            let (key, value) = read_row(&mut file).map_err(io)?;
             batch.insert(rows, key, value);
             if batch.len() >= BATCH_ROWS {
                 batch.durability(Some(PersistMode::Buffer)).commit().map_err(MirrorError::from)?;
@@ -187,34 +170,16 @@ impl Dump {
     }
 }
 
-fn read_row(file: &mut impl Read) -> io::Result<(Bytes, Bytes)> {
-    let mut lengths = [0; 6];
-    file.read_exact(&mut lengths)?;
-    let mut fields = &lengths[..];
-    let (key_len, value_len) = (usize::from(fields.get_u16_le()), fields.get_u32_le() as usize);
-    let mut read = |len| {
-        let mut bytes = Vec::new();
-        // A length that lies about itself must not take memory that is not there.
-        file.by_ref().take(len as u64).read_to_end(&mut bytes)?;
-        if bytes.len() == len { Ok(Bytes::from(bytes)) } else { Err(io::Error::from(io::ErrorKind::UnexpectedEof)) }
-    };
-    Ok((read(key_len)?, read(value_len)?))
+impl DumpError {
+    fn of(path: &Path) -> impl FnOnce(Flaw) -> Self {
+        let path = path.to_owned();
+        |flaw| match flaw {
+            Flaw::Io(source) => Self::Io { path, source },
+            Flaw::Damaged(reason) => Self::Damaged { path, reason },
+            Flaw::Foreign => Self::Foreign { path },
+        }
+    }
 }
 
-/// Whether the last four bytes are the checksum of all others.
-fn check_sum(path: &Path) -> io::Result<bool> {
-    let file = File::open(path)?;
-    let Some(body) = file.metadata()?.len().checked_sub(4) else { return Ok(false) };
-    let mut file = BufReader::with_capacity(1 << 20, file);
-    let (mut crc, mut left, mut buffer) = (0, body, vec![0; 1 << 20]);
-    while left > 0 {
-        let piece = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-        let Some(bytes) = buffer.get_mut(..piece) else { break };
-        file.read_exact(bytes)?;
-        crc = crc32c::crc32c_append(crc, bytes);
-        left -= piece as u64;
-    }
-    let mut said = [0; 4];
-    file.read_exact(&mut said)?;
-    Ok(u32::from_le_bytes(said) == crc)
-}
+#[cfg(test)]
+mod entry;
