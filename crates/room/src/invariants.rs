@@ -13,7 +13,7 @@ pub const MSG_SEQ_LIMIT: u64 = 1 << 53;
 /// `dense`: message numbers of a room have no hole and no repeat within an incarnation.
 #[must_use]
 pub fn dense(top: MsgSeq, next: MsgSeq) -> bool {
-    next == top.next() && next.0 < MSG_SEQ_LIMIT
+    top.0.checked_add(1) == Some(next.0) && next.0 < MSG_SEQ_LIMIT
 }
 
 /// Whether an event may come next in a room: its messages are `dense`.

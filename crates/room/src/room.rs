@@ -123,7 +123,7 @@ pub fn fold(room: &mut Room, event: &Event) {
             assert!(invariants::dense(life.top, message.seq), "dense: {} after {}", message.seq, life.top);
             life.top = message.seq;
             life.last_at = life.last_at.max(message.at);
-            life.statistic.total_messages += 1;
+            life.statistic.total_messages = life.statistic.total_messages.saturating_add(1);
             life.rate.count(message.at);
             match message.draft.dedup_key() {
                 Some(key) => life.window.remember(message, key),

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{CodecError, compact, convert, encode_versioned, versioned, wire};
 use crate::{
     ids::{MsgSeq, UnixMillis},
+    invariants::MSG_SEQ_LIMIT,
     rate::Rate,
     room::{Life, Room},
 };
@@ -54,7 +55,7 @@ impl TryFrom<wire::Life> for Life {
             incarnation: convert::incarnation(&life.incarnation)?,
             created_at: UnixMillis(life.created_at_ms),
             info: life.info.ok_or(CodecError::Field("info"))?.try_into()?,
-            top: MsgSeq(life.top),
+            top: Some(MsgSeq(life.top)).filter(|top| top.0 < MSG_SEQ_LIMIT).ok_or(CodecError::Field("top"))?,
             statistic: life.statistic.unwrap_or_default().into(),
             last_at: UnixMillis(life.last_at_ms),
             rate: Rate { second: life.rate_second, count: life.rate_count },

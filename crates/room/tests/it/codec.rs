@@ -169,6 +169,22 @@ fn records_of_a_batch_share_one_buffer() {
 }
 
 #[test]
+fn a_snapshot_with_a_number_that_no_room_reaches_is_refused() {
+    let mut world = crate::world::World::new();
+    world.run(crate::world::create("ann", 1)).unwrap();
+    let snapshot = world.room.to_snapshot();
+    // The room as a whole is field 1 of its snapshot; what is said last of a field in it holds, and field 4 is the number.
+    let of_top = |varint: &[u8]| {
+        let life = [&snapshot[4..], &[0x20], varint].concat();
+        let mut bytes = vec![1, 0x0a, 0x80 | (life.len() & 0x7f) as u8, (life.len() >> 7) as u8];
+        bytes.extend(life);
+        Room::from_snapshot(&bytes).map(|room| room.top())
+    };
+    assert_eq!(of_top(&[5]), Ok(MsgSeq(5)));
+    assert_eq!(of_top(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]), Err(CodecError::Field("top")));
+}
+
+#[test]
 fn newer_formats_are_refused_by_name() {
     assert_eq!(decode_record(&Bytes::new()), Err(CodecError::Empty));
     assert_eq!(decode_record(&Bytes::from_static(&[2, 0])), Err(CodecError::UnknownVersion { found: 2 }));
