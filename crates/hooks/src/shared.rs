@@ -284,7 +284,7 @@ impl Outcome {
         }
     }
 
-    fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         match self {
             Self::Gone => Verdict::Gone,
             Self::Untried => Verdict::Untried,

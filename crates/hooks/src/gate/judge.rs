@@ -64,7 +64,7 @@ impl Judged {
 }
 
 /// Reads an answer to the question about `draft`.
-pub(super) fn judge(report: &Report, draft: &Draft, limits: &Limits) -> Result<Judged, Failure> {
+pub(crate) fn judge(report: &Report, draft: &Draft, limits: &Limits) -> Result<Judged, Failure> {
     let status = report.result.clone()?;
     if status != 200 {
         return Err(Failure::Status(status));

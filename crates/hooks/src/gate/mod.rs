@@ -7,7 +7,7 @@
 
 mod errand;
 mod idle;
-mod judge;
+pub(crate) mod judge;
 mod line;
 mod moderator;
 mod record;

@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use roomhook_protocol::webhook::Answer;
 
-use super::{SendError, reasons::broken};
+use super::{Phases, Report, SendError, reasons::broken};
 
 /// The longest body of an answer that is read. The documented one has 51 bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -65,13 +65,24 @@ async fn read_body(mut body: Incoming) -> Result<Bytes, BodyError> {
     Ok(if whole.is_empty() { first } else { whole.freeze() })
 }
 
+/// What is said of it to whoever asked.
+pub(crate) fn report(answered: &Answered, phases: Phases, kept_bytes: usize) -> Report {
+    Report {
+        malformed: (200..300).contains(&answered.status) && is_malformed(&answered.body),
+        result: Ok(answered.status),
+        phases,
+        head: kept(&answered.body, kept_bytes),
+        retry_after: answered.retry_after,
+    }
+}
+
 /// Whether a 2xx answer's body is not the documented JSON.
-pub(crate) fn is_malformed(body: &[u8]) -> bool {
+fn is_malformed(body: &[u8]) -> bool {
     body != Answer::OK_JSON.as_bytes() && Answer::parse(body).is_err()
 }
 
 /// The first bytes, for people. A copy, so that no read buffer stays alive for it; the usual answer costs nothing.
-pub(crate) fn kept(body: &[u8], max: usize) -> Bytes {
+fn kept(body: &[u8], max: usize) -> Bytes {
     if body == Answer::OK_JSON.as_bytes() {
         return Bytes::from_static(Answer::OK_JSON.as_bytes());
     }

@@ -79,13 +79,7 @@ impl Channel for HttpChannel {
         let result = result.unwrap_or(Err(SendError::Timeout(self.phase)));
         self.phases.total = start.elapsed();
         match result {
-            Ok(answered) => Report {
-                malformed: (200..300).contains(&answered.status) && answer::is_malformed(&answered.body),
-                result: Ok(answered.status),
-                phases: self.phases,
-                head: answer::kept(&answered.body, request.kept_bytes),
-                retry_after: answered.retry_after,
-            },
+            Ok(answered) => answer::report(&answered, self.phases, request.kept_bytes),
             Err(error) => {
                 // A shared connection that was silent or broke may be dead for all: nobody begins anything new on it.
                 if let (Some(Kept::Shared(_, link)), SendError::Timeout(_) | SendError::Broken(_)) =

@@ -24,27 +24,27 @@ use super::{
     message::Message,
     meter::{Meter, Metered},
     reasons::broken,
-    stream::Stream,
+    stream::{Stream, Wire},
 };
 
 /// What may come over HTTP/1.1 for one request: far more than an answer at its largest, in the smallest of chunks.
 const UNASKED_BYTES_MAX: usize = 1 << 20;
 
-type Driver = Pin<Box<http1::Connection<TokioIo<Metered>, Full<Bytes>>>>;
+type Driver<S> = Pin<Box<http1::Connection<TokioIo<Metered<S>>, Full<Bytes>>>>;
 
-pub(super) struct Connection {
+pub(super) struct Connection<S: Wire = Stream> {
     pub(super) target: Arc<Target>,
     sender: SendRequest<Full<Bytes>>,
     /// `None` when the connection has ended.
-    driver: Option<Driver>,
+    driver: Option<Driver<S>>,
     meter: Arc<Meter>,
     /// A whole answer came over it: it was good once. If it ends at the next request, it was idle for too long for the
     /// other side, and nothing is wrong with the endpoint.
     has_answered: bool,
 }
 
-impl Connection {
-    pub(super) async fn open(target: &Arc<Target>, stream: Stream) -> hyper::Result<Self> {
+impl<S: Wire + 'static> Connection<S> {
+    pub(super) async fn open(target: &Arc<Target>, stream: S) -> hyper::Result<Self> {
         let meter = Meter::new(UNASKED_BYTES_MAX);
         let (sender, driver) = http1::Builder::new()
             .max_headers(HEADERS_MAX)
@@ -105,7 +105,11 @@ impl Connection {
 }
 
 /// Drives the connection while `wanted` waits for something of it. `None` when the connection ended first.
-async fn drive<F: Future>(driver: &mut Option<Driver>, meter: &Meter, mut wanted: Pin<&mut F>) -> Option<F::Output> {
+async fn drive<S: Wire, F: Future>(
+    driver: &mut Option<Driver<S>>,
+    meter: &Meter,
+    mut wanted: Pin<&mut F>,
+) -> Option<F::Output> {
     poll_fn(|cx| {
         if let Poll::Ready(output) = wanted.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
@@ -130,6 +134,6 @@ async fn drive<F: Future>(driver: &mut Option<Driver>, meter: &Meter, mut wanted
 }
 
 /// Lets the connection read and write. Whether it has ended; how is told to whoever waits for an answer.
-fn poll_driver(driver: &mut Option<Driver>, cx: &mut Context<'_>) -> bool {
+fn poll_driver<S: Wire>(driver: &mut Option<Driver<S>>, cx: &mut Context<'_>) -> bool {
     driver.as_mut().is_none_or(|driver| driver.as_mut().poll(cx).is_ready())
 }

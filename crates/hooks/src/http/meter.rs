@@ -20,7 +20,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::stream::Stream;
+use super::stream::Wire;
 
 /// Read at a stretch, before other tasks get their turn: those that use up what was read.
 const STRETCH_BYTES: usize = 64 * 1024;
@@ -78,19 +78,19 @@ impl Meter {
 
 /// A connection whose other end is metered.
 #[derive(Debug)]
-pub(crate) struct Metered {
-    stream: Stream,
+pub(crate) struct Metered<S> {
+    stream: S,
     meter: Arc<Meter>,
     stretch: usize,
 }
 
-impl Metered {
-    pub(crate) fn new(stream: Stream, meter: Arc<Meter>) -> Self {
+impl<S> Metered<S> {
+    pub(crate) fn new(stream: S, meter: Arc<Meter>) -> Self {
         Self { stream, meter, stretch: 0 }
     }
 }
 
-impl AsyncRead for Metered {
+impl<S: Wire> AsyncRead for Metered<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.stretch >= STRETCH_BYTES {
@@ -116,7 +116,7 @@ impl AsyncRead for Metered {
     }
 }
 
-impl AsyncWrite for Metered {
+impl<S: Wire> AsyncWrite for Metered<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
     }

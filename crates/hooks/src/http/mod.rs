@@ -13,6 +13,9 @@ mod resolve;
 mod stream;
 mod tls;
 
+#[cfg(any(test, fuzzing))]
+pub mod entry;
+
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;

@@ -12,6 +12,12 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
+/// What requests go over.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin {
+    /// Has the kernel acknowledge what came, instead of waiting for something to send along with that.
+    fn acknowledge(&self);
+}
+
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(TcpStream),
@@ -26,9 +32,10 @@ impl Stream {
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
         }
     }
+}
 
-    /// Has the kernel acknowledge what came, instead of waiting for something to send along with that.
-    pub(crate) fn acknowledge(&self) {
+impl Wire for Stream {
+    fn acknowledge(&self) {
         #[cfg(target_os = "linux")]
         {
             let socket = match self {

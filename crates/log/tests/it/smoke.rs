@@ -1,9 +1,9 @@
 //! The fuzz target's entry point over its corpus, on any toolchain.
 
-#[path = "../../../../fuzz/smoke.rs"]
-mod smoke;
+#[path = "../../../../fuzz/corpus.rs"]
+mod corpus;
 
 #[test]
 fn entries() {
-    smoke::run(env!("CARGO_MANIFEST_DIR"), "entry", crate::entry::append);
+    corpus::run(env!("CARGO_MANIFEST_DIR"), "entry", crate::entry::append);
 }

@@ -58,11 +58,11 @@ fn dressed(data: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-#[path = "../../../../fuzz/smoke.rs"]
-mod smoke;
+#[path = "../../../../fuzz/corpus.rs"]
+mod corpus;
 
 #[cfg(test)]
 #[test]
 fn the_fuzz_target_runs_over_its_corpus() {
-    smoke::run(env!("CARGO_MANIFEST_DIR"), "dump", dump);
+    corpus::run(env!("CARGO_MANIFEST_DIR"), "dump", dump);
 }

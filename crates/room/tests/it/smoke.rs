@@ -1,9 +1,9 @@
 //! The fuzz target's entry point over its corpus, on any toolchain.
 
-#[path = "../../../../fuzz/smoke.rs"]
-mod smoke;
+#[path = "../../../../fuzz/corpus.rs"]
+mod corpus;
 
 #[test]
 fn records() {
-    smoke::run(env!("CARGO_MANIFEST_DIR"), "record", crate::entry::stored);
+    corpus::run(env!("CARGO_MANIFEST_DIR"), "record", crate::entry::stored);
 }

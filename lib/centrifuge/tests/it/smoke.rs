@@ -4,15 +4,15 @@ use roomhook_centrifuge::Format;
 
 use crate::entry;
 
-#[path = "../../../../fuzz/smoke.rs"]
-mod smoke;
+#[path = "../../../../fuzz/corpus.rs"]
+mod corpus;
 
 #[test]
 fn json_frames() {
-    smoke::run(env!("CARGO_MANIFEST_DIR"), "json", |data| entry::frame(Format::Json, data));
+    corpus::run(env!("CARGO_MANIFEST_DIR"), "json", |data| entry::frame(Format::Json, data));
 }
 
 #[test]
 fn protobuf_frames() {
-    smoke::run(env!("CARGO_MANIFEST_DIR"), "protobuf", |data| entry::frame(Format::Protobuf, data));
+    corpus::run(env!("CARGO_MANIFEST_DIR"), "protobuf", |data| entry::frame(Format::Protobuf, data));
 }

@@ -33,8 +33,8 @@ pub(crate) fn body(data: &[u8]) {
         5 => run(body, Family::Live, GetRoomInfo::check),
         6 => run(body, Family::Account, AccountImport::check),
         7 => run(body, Family::Account, |call: &MultiAccountImport<'_>| {
-            let rows = call.clone().rows().map(|row| row.check()).count();
-            assert_eq!(rows, call.accounts.len() + call.account_list.len());
+            let good = call.clone().rows().filter(|row| row.check().is_ok()).count();
+            assert!(good <= call.accounts.len() + call.account_list.len());
             call.check()
         }),
         8 => run(body, Family::Account, AccountCheck::check),

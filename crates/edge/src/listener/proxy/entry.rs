@@ -75,11 +75,11 @@ impl AsyncRead for Wire<'_> {
 }
 
 #[cfg(test)]
-#[path = "../../../../../fuzz/smoke.rs"]
-mod smoke;
+#[path = "../../../../../fuzz/corpus.rs"]
+mod corpus;
 
 #[cfg(test)]
 #[test]
 fn the_fuzz_target_runs_over_its_corpus() {
-    smoke::run(env!("CARGO_MANIFEST_DIR"), "proxy", header);
+    corpus::run(env!("CARGO_MANIFEST_DIR"), "proxy", header);
 }
