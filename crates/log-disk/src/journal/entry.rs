@@ -21,8 +21,8 @@ use super::{
 const SECTOR: usize = 512;
 const SEGMENT_BYTES: usize = 9 * SECTOR;
 const STORE: u64 = 0xabc;
-const SYNCED: Flags = Flags { synced: true, closing: false };
-const UNSYNCED: Flags = Flags { synced: false, closing: false };
+const SYNCED: Flags = Flags { synced: true, closing: false, lost: false };
+const UNSYNCED: Flags = Flags { synced: false, ..SYNCED };
 /// So few changed bits every checksum notices.
 const FLIPS_MAX: usize = 3;
 
