@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use roomhook_log::LogId;
 use roomhook_room::Endpoint;
 use tokio::{
     sync::watch,
@@ -13,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    engine::{CHECKPOINT_SETTLED, Engine, Wakes},
+    engine::{CHECKPOINT_SETTLED, Engine, ShardStart, Wakes},
     kept_trails,
     laggards::Laggards,
     reader::Reader,
@@ -49,9 +50,15 @@ impl Running {
         endpoints: &Endpoints,
     ) -> Result<Self, StartError> {
         let names = Names::new(endpoint.app, &endpoint.id, endpoint.generation);
+        let world = &world.as_of_now();
         let mut starts = Vec::with_capacity(usize::from(world.shards));
-        for shard in 0..world.shards {
-            starts.push(shard_start(world, &names, &endpoint, shard).await?);
+        // Those of logs that belong to others stay empty, and nobody reads for them.
+        let owned: Vec<bool> = (0..world.shards).map(|shard| world.rows.owns(LogId(shard))).collect();
+        for (shard, owned) in (0..).zip(&owned) {
+            starts.push(match owned {
+                true => shard_start(world, &names, &endpoint, shard).await?,
+                false => ShardStart::default(),
+            });
         }
         let settings = Settings::new(endpoint, &world.config, &world.roots, None);
         let seed = world.config.jitter_seed ^ names.hash();
@@ -59,7 +66,7 @@ impl Running {
         engine.switch(&settings.timeline);
         let shared = Arc::new(Shared::new(world.clone(), settings, engine));
         let mut readers = JoinSet::new();
-        for shard in 0..world.shards {
+        for (shard, _) in (0..).zip(owned).filter(|(_, owned)| *owned) {
             readers.spawn(Reader::new(shared.clone(), shard, endpoints.clone()).run());
             readers.spawn(Laggards::new(shared.clone(), shard).run());
         }
@@ -80,7 +87,8 @@ impl Running {
             self.keeper.abort();
         }
         let _ = (&mut self.checkpointer).await;
-        write_checkpoints(&self.shared, true, false).await;
+        // An owner that has claimed its log anew tells in a moment: what is not written now is delivered again.
+        while write_checkpoints(&self.shared, true, false).await.fenced && Instant::now() < deadline {}
     }
 
     /// Ends at once, for an endpoint that was deleted: nothing of it matters any more.
@@ -141,32 +149,42 @@ async fn checkpoint(shared: Arc<Shared>) {
             () = tokio::time::sleep(shared.world.config.checkpoint_every) => {}
         }
         round = round.wrapping_add(1);
-        failing = write_checkpoints(&shared, round.is_multiple_of(LAZY_ROUNDS), failing).await;
+        failing = write_checkpoints(&shared, round.is_multiple_of(LAZY_ROUNDS), failing).await.failing;
     }
 }
 
-/// True when something could not be written. Told once per trouble: a full disk must not be filled with lines about it.
-async fn write_checkpoints(shared: &Shared, lazy: bool, was_failing: bool) -> bool {
-    let (mut failed, mut wrote) = (false, false);
-    for shard in 0..shared.world.shards {
+/// What became of a round of checkpoints.
+#[derive(Debug, Default)]
+struct Round {
+    /// Something could not be written.
+    failing: bool,
+    /// A log was claimed anew, and it is not known yet by whom.
+    fenced: bool,
+}
+
+/// Trouble is told once: a full disk must not be filled with lines about it. That a log was claimed is none, and told by its owner.
+async fn write_checkpoints(shared: &Shared, lazy: bool, was_failing: bool) -> Round {
+    let (mut failed, mut wrote, mut fenced) = (false, false, false);
+    for shard in (0..shared.world.shards).filter(|shard| shared.world.rows.owns(LogId(*shard))) {
         let Some(checkpoint) = shared.core().engine.checkpoint(shard, lazy) else { continue };
         let rows = checkpoint.rows.clone();
-        match shared.world.rows.put(roomhook_log::LogId(shard), rows).await {
+        match shared.world.rows.put(LogId(shard), rows).await {
             Ok(()) => {
                 wrote = true;
                 kept_trails::follow(shared, &checkpoint).await;
             }
             Err(error) => {
-                if !was_failing && !failed {
+                if error.is_trouble() && !was_failing && !failed {
                     tracing::error!(shard, %error, "cannot write webhook cursors; a restart now would repeat deliveries");
                 }
-                failed = true;
+                failed |= error.is_trouble();
+                fenced |= error.is_fenced();
                 shared.core().engine.checkpoint_failed(checkpoint);
             }
         }
     }
     // A round that wrote nothing at all says nothing about whether the trouble is over.
-    failed || (was_failing && !wrote)
+    Round { failing: failed || (was_failing && !wrote), fenced }
 }
 
 /// Whether a thousand deliveries wait for their checkpoint.

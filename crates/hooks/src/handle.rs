@@ -79,7 +79,7 @@ pub enum HandleError {
         "the server lost its newest events since this cursor was given out: what you got after {next} may be gone, and other events are in its place; go on with {next}"
     )]
     CursorLost { next: EventCursor },
-    #[error("the server is starting or stopping; try again in a moment")]
+    #[error("the server is starting or stopping, or another one has taken over; try again in a moment")]
     NotNow,
     /// Our own store refused a row.
     #[error("this could not be written down: {0}")]
@@ -172,6 +172,7 @@ impl Handle {
     /// # Errors
     /// When there is no such endpoint or delivery, or too many are set aside already. Cancel safe.
     pub async fn retry(&self, name: &EndpointName, id: DeliveryId) -> Result<(), HandleError> {
+        self.check_owned(id)?;
         let row = self.parked_row(name, id).await?;
         if row.is_some() && self.shared(name)?.core().engine.is_aside_full() {
             return Err(HandleError::TooMuch { max: self.world.config.limits.aside_max });
@@ -186,6 +187,7 @@ impl Handle {
     /// # Errors
     /// When there is no such endpoint or delivery. Cancel safe.
     pub async fn skip(&self, name: &EndpointName, id: DeliveryId) -> Result<(), HandleError> {
+        self.check_owned(id)?;
         let row = self.parked_row(name, id).await?;
         self.act(name, |engine, _| engine.skip(id, row.as_ref()))
     }
@@ -199,6 +201,12 @@ impl Handle {
             engine.resume(now);
             true
         })
+    }
+
+    /// What is decided of a delivery is remembered beside its log.
+    fn check_owned(&self, id: DeliveryId) -> Result<(), HandleError> {
+        let is_others = id.shard < self.world.shards && !self.world.rows.owns(LogId(id.shard));
+        if is_others { Err(HandleError::NotNow) } else { Ok(()) }
     }
 
     fn act(&self, name: &EndpointName, act: impl FnOnce(&mut Engine, u64) -> bool) -> Result<(), HandleError> {

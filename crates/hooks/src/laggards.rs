@@ -49,6 +49,9 @@ impl Laggards {
             return Err(ReadError::NoSuchLog(LogId(self.shard)).into());
         };
         let records = self.records(&work, work.from, work.limit).await?;
+        if let Some(last) = records.last() {
+            self.shared.world.rows.until_ours(LogId(self.shard), last.epoch).await;
+        }
         // Looked at after reading: what was dropped before or meanwhile is known by now.
         let first = self.shared.world.log.bounds(LogId(self.shard)).await?.first;
         if first > work.from {

@@ -23,6 +23,7 @@ pub mod http;
 
 mod endpoint;
 mod laggards;
+mod own_rows;
 mod reader;
 mod sender;
 mod shared;

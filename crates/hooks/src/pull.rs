@@ -105,8 +105,12 @@ impl Handle {
     /// # Errors
     /// When a log cannot be read. Cancel safe.
     pub async fn end(&self) -> Result<EventCursor, HandleError> {
-        let bounds = self.all_bounds().await?;
-        Ok(EventCursor { next: bounds.iter().map(|bounds| bounds.next).collect(), first: 0, losses: losses(&bounds) })
+        let losses = losses(&self.all_bounds().await?);
+        let mut next = Vec::with_capacity(usize::from(self.world.shards));
+        for shard in 0..self.world.shards {
+            next.push(self.world.log.end(LogId(shard)).await?);
+        }
+        Ok(EventCursor { next, first: 0, losses })
     }
 
     /// What an endpoint is owed after a cursor (`None`: from the oldest record there is), by its present switches, with the cursor
@@ -127,7 +131,10 @@ impl Handle {
         limit: usize,
     ) -> Result<EventPage, HandleError> {
         let settings = self.shared(name)?.settings.load_full();
-        let bounds = self.all_bounds().await?;
+        let mut bounds = self.all_bounds().await?;
+        if let Some(after) = after {
+            self.catch_up(after, &mut bounds).await?;
+        }
         let mut cursor = match after {
             None => {
                 let next = bounds.iter().map(|bounds| bounds.first).collect();
@@ -227,6 +234,18 @@ impl Handle {
             }
         }
         Ok(Lsn(sure))
+    }
+
+    /// A cursor may come from a machine that is ahead of what can be read here: that much is waited for.
+    async fn catch_up(&self, after: &EventCursor, bounds: &mut [Bounds]) -> Result<(), HandleError> {
+        for ((shard, next), bounds) in (0..).zip(&after.next).zip(bounds) {
+            let log = LogId(shard);
+            if *next > bounds.next && *next <= self.world.log.end(log).await? {
+                self.world.log.reached(log, *next).await?;
+                *bounds = self.world.log.bounds(log).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn all_bounds(&self) -> Result<Vec<Bounds>, HandleError> {

@@ -49,7 +49,7 @@ impl Reader {
         Self { shared, shard, endpoints, load: None, ahead: None, ahead_first: false, rest: None, shares }
     }
 
-    /// Reads until the log is closed. Cancel safe: what was not handed to the engine is read again.
+    /// Reads until the log is closed, or belongs to another process. Cancel safe: what was not handed to the engine is read again.
     pub(crate) async fn run(mut self) {
         loop {
             let Err(stopped) = self.step().await else { continue };
@@ -88,8 +88,16 @@ impl Reader {
         tokio::select! {
             biased;
             read = first_of(load, ahead, self.ahead_first) => match read {
-                Read::ToLoad(batch) => self.load_chunk(batch?, load_from),
-                Read::ToCount(batch) => self.count(&batch?),
+                Read::ToLoad(batch) => {
+                    let batch = batch?;
+                    until_ours(&self.shared.clone(), self.shard, &batch).await;
+                    self.load_chunk(batch, load_from)
+                }
+                Read::ToCount(batch) => {
+                    let batch = batch?;
+                    until_ours(&self.shared.clone(), self.shard, &batch).await;
+                    self.count(&batch)
+                }
             },
             () = free.notified(), if !space => Ok(()),
         }
@@ -194,6 +202,14 @@ impl Reader {
             "retention dropped records before this endpoint got them; what was owed of them is expired, and of those that \
              nobody had looked at (unseen) it is not known"
         );
+    }
+}
+
+/// Records that another owner wrote are another process's to deliver. Whoever does not know yet that it was deposed sees it by their
+/// epoch.
+async fn until_ours(shared: &Shared, shard: u16, batch: &[Record]) {
+    if let Some(last) = batch.last() {
+        shared.world.rows.until_ours(LogId(shard), last.epoch).await;
     }
 }
 

@@ -10,9 +10,12 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
-use roomhook_log::{LogRead, Rows};
+use roomhook_log::{LogRead, Reigns, Rows};
 use roomhook_room::{Endpoint, RoomKey, UnixMillis};
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 
 use crate::{
     config::Config,
@@ -20,6 +23,7 @@ use crate::{
     endpoint::{Endpoints, checkpoint_is_due},
     engine::{Engine, Failed, Job, Verdict, Wakes},
     http::{Report, Roots, Transport},
+    own_rows::OwnRows,
     retry::millis,
     settings::Settings,
     telemetry::Tally,
@@ -33,6 +37,7 @@ pub type Clock = Arc<dyn Fn() -> UnixMillis + Send + Sync>;
 pub(crate) struct Parts {
     pub(crate) log: Arc<dyn LogRead>,
     pub(crate) rows: Arc<dyn Rows>,
+    pub(crate) reigns: watch::Receiver<Reigns>,
     pub(crate) shards: u16,
     pub(crate) config: Config,
     pub(crate) transport: Arc<dyn Transport>,
@@ -43,7 +48,7 @@ pub(crate) struct Parts {
 #[derive(Clone)]
 pub(crate) struct World {
     pub(crate) log: Arc<dyn LogRead>,
-    pub(crate) rows: Arc<dyn Rows>,
+    pub(crate) rows: OwnRows,
     pub(crate) shards: u16,
     pub(crate) config: Arc<Config>,
     pub(crate) roots: Arc<Roots>,
@@ -64,11 +69,17 @@ struct Steady {
 
 impl World {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { log, rows, shards, config, transport, clock } = parts;
+        let Parts { log, rows, reigns, shards, config, transport, clock } = parts;
+        let rows = OwnRows::new(rows, reigns);
         let roots = Arc::new(Roots::of(&config));
         let contents = Arc::new(Contents::new(shards));
         let steady = Steady { began: clock().0, since: Instant::now() };
         Self { log, rows, shards, config: Arc::new(config), roots, contents, transport, clock, steady }
+    }
+
+    /// The same, for somebody who goes by the rows that he reads from now on.
+    pub(crate) fn as_of_now(&self) -> Self {
+        Self { rows: self.rows.as_of_now(), ..self.clone() }
     }
 
     /// What the engine goes by: never steps.

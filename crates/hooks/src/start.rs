@@ -1,10 +1,11 @@
 //! Where an endpoint goes on, or begins.
 
-use roomhook_log::{AppendError, LogId, LogRead, Lsn, ReadError, Row};
+use roomhook_log::{LogId, LogRead, Lsn, ReadError, Row};
 use roomhook_room::{Endpoint, Start};
 
 use crate::{
     engine::ShardStart,
+    own_rows::Unwritten,
     rows::{CursorRow, ExceptionRow, LanesRow, Names, RowError},
     shared::World,
 };
@@ -18,7 +19,7 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
-    Write(#[from] AppendError),
+    Write(#[from] Unwritten),
     #[error("a row beside log {log} cannot be read: {error}")]
     Row { log: LogId, error: RowError },
 }
@@ -69,7 +70,7 @@ async fn first_owed(log: &dyn LogRead, id: LogId, endpoint: &Endpoint) -> Result
             // Created by a release that told times, and not begun since.
             None if endpoint.created_at.0 > 0 => first_at(log, id, endpoint.created_at.0).await,
             // There is nothing better than the end of the log as it is now.
-            None => Ok(log.bounds(id).await?.next),
+            None => Ok(log.end(id).await?),
         },
     }
 }

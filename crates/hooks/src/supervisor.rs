@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
-use roomhook_log::{LogId, LogRead, Row, Rows};
+use roomhook_log::{LogId, LogRead, Reigns, Row, Rows};
 use roomhook_room::{AppId, Endpoint, EndpointId};
 use tokio::{
     sync::{oneshot, watch},
@@ -18,7 +18,8 @@ use crate::{
     endpoint::{Endpoints, Running},
     handle::Handle,
     http::{Guard, HttpTransport, SystemResolver, Transport},
-    replay::Replays,
+    own_rows::Owned,
+    replay::{self, Replays},
     rows::Names,
     shared::{Clock, Parts, Shared, World},
     telemetry,
@@ -26,6 +27,8 @@ use crate::{
 
 /// Wait before an endpoint that could not be started is tried again.
 const START_AGAIN: Duration = Duration::from_secs(1);
+/// How long attempts in flight may take when logs go to other processes, or come from them.
+const HAND_OVER: Duration = Duration::from_secs(2);
 /// Rows of a deleted endpoint removed per call.
 const SWEEP_ROWS: usize = 1_000;
 
@@ -65,10 +68,16 @@ impl Hooks {
     }
 }
 
-/// Starts webhooks over HTTP. `endpoints` is followed as it changes.
+/// Starts webhooks over HTTP. `endpoints` is followed as it changes, and so is `reigns`: of a log that is not owned nothing is
+/// delivered, and nothing is written beside it.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the wiring of a process is one call made once, with a name for each part"
+)]
 pub fn start(
     log: Arc<dyn LogRead>,
     rows: Arc<dyn Rows>,
+    reigns: watch::Receiver<Reigns>,
     shards: u16,
     endpoints: watch::Receiver<Arc<Vec<Arc<Endpoint>>>>,
     config: Config,
@@ -77,7 +86,7 @@ pub fn start(
 ) -> Hooks {
     let guard = Guard::new(config.allow.clone());
     let transport = Arc::new(HttpTransport::new(Arc::new(SystemResolver::default()), guard));
-    start_with(transport, log, rows, shards, endpoints, config, clock, metrics)
+    start_with(transport, log, rows, reigns, shards, endpoints, config, clock, metrics)
 }
 
 /// As [`start`], over any transport.
@@ -89,21 +98,23 @@ pub fn start_with(
     transport: Arc<dyn Transport>,
     log: Arc<dyn LogRead>,
     rows: Arc<dyn Rows>,
+    reigns: watch::Receiver<Reigns>,
     shards: u16,
     endpoints: watch::Receiver<Arc<Vec<Arc<Endpoint>>>>,
     config: Config,
     clock: Clock,
     metrics: &mut Registry,
 ) -> Hooks {
-    let world = World::new(Parts { log, rows, shards, config, transport, clock });
+    let world = World::new(Parts { log, rows, reigns, shards, config, transport, clock });
     let roster = Roster::default();
     let replays = Replays::new(endpoints.clone());
     telemetry::register(metrics, roster.clone(), world.clock.clone(), replays.clone());
     let handle = Handle::new(roster.clone(), world.clone(), replays);
     let (stop, stopped) = oneshot::channel();
     let (tell, started) = watch::channel(false);
-    let (running, sweeps) = (BTreeMap::new(), JoinSet::new());
-    let supervisor = Supervisor { world, endpoints, roster, handle: handle.clone(), running, sweeps, started: tell };
+    let (running, sweeps, owned) = (BTreeMap::new(), JoinSet::new(), world.rows.owned());
+    let handle_of = handle.clone();
+    let supervisor = Supervisor { world, endpoints, owned, roster, handle: handle_of, running, sweeps, started: tell };
     // Whoever shuts down awaits this task; if it panics, `shutdown` returns and the process goes on without webhooks.
     let task = tokio::spawn(supervisor.run(stopped));
     Hooks { handle, started, stop, task }
@@ -112,6 +123,8 @@ pub fn start_with(
 struct Supervisor {
     world: World,
     endpoints: Endpoints,
+    /// What is owned, as far as those that run know.
+    owned: Owned,
     roster: Roster,
     handle: Handle,
     running: BTreeMap<EndpointName, Running>,
@@ -123,6 +136,7 @@ struct Supervisor {
 impl Supervisor {
     async fn run(mut self, mut stopped: oneshot::Receiver<Instant>) {
         let deadline = loop {
+            self.hand_over().await;
             let wanted = self.endpoints.borrow_and_update().clone();
             let complete = self.reconcile(&wanted).await & self.restore_replays().await;
             self.started.send_replace(true);
@@ -133,6 +147,7 @@ impl Supervisor {
                 changed = self.endpoints.changed() => if changed.is_err() {
                     break (&mut stopped).await.unwrap_or_else(|_| Instant::now());
                 },
+                () = self.world.rows.changed(&self.owned) => {}
                 () = tokio::time::sleep(START_AGAIN), if !complete => {}
             }
         };
@@ -145,6 +160,30 @@ impl Supervisor {
         // Rows of deleted endpoints that are not removed by then are never read again.
         let _ = tokio::time::timeout_at(deadline, self.sweeps.join_all()).await;
         self.roster.write().clear();
+    }
+
+    /// When logs went to other processes, or came from them, all that runs begins again from its rows, as after a restart:
+    /// what was remembered of a log is only true as long as nobody else has it.
+    async fn hand_over(&mut self) {
+        let owned = self.world.rows.owned();
+        if owned == self.owned {
+            return;
+        }
+        tracing::info!(
+            logs = owned.len(),
+            "logs went to other processes, or came from them: webhooks begin again from their rows"
+        );
+        let has_replays = |owned: &Owned| owned.get(&replay::LOG).copied();
+        let loses_replays = has_replays(&self.owned) != has_replays(&owned);
+        let deadline = Instant::now() + HAND_OVER;
+        self.roster.write().clear();
+        let stops: JoinSet<()> =
+            std::mem::take(&mut self.running).into_values().map(|running| running.stop(deadline)).collect();
+        if loses_replays {
+            self.handle.replays.forget(deadline).await;
+        }
+        stops.join_all().await;
+        self.owned = owned;
     }
 
     /// Makes what runs what is wanted. False when something could not be started.
@@ -171,6 +210,9 @@ impl Supervisor {
 
     /// Goes on with replays of earlier processes. False when their rows cannot be read.
     async fn restore_replays(&self) -> bool {
+        if !self.owned.contains_key(&replay::LOG) {
+            return true;
+        }
         let restored = self.handle.replays.restore(&self.handle).await;
         if let Err(error) = &restored {
             tracing::error!(%error, "cannot read the replays of earlier processes, trying again");

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use nix::sys::resource::{UsageWho, getrusage};
-use roomhook_log::{Key, LogAppend, LogId, LogRead, Lsn, NewRecord, NodeId, Row};
+use roomhook_log::{Expect, Key, LogAppend, LogId, LogRead, Lsn, NewRecord, NodeId, Row};
 use roomhook_log_disk::{DiskConfig, DiskLog, Durability};
 
 const SHARDS: u16 = 4;
@@ -109,7 +109,7 @@ async fn load(options: &Arc<Options>, in_flight: usize) {
         .map(|shard| {
             let (store, options) = (Arc::clone(&store), Arc::clone(options));
             tokio::spawn(async move {
-                let mut claim = store.claim(LogId(shard), NodeId(1)).await.expect("claim");
+                let mut claim = store.claim(LogId(shard), NodeId(1), Expect::Anyone).await.expect("claim");
                 let mut latency = Histogram::<u64>::new(3).expect("histogram");
                 let mut records = 0;
                 while Instant::now() < until {
@@ -145,7 +145,7 @@ async fn paced(options: &Arc<Options>) {
             let mut stream = store.read(LogId(shard), Lsn(1)).expect("read");
             let reader = tokio::spawn(async move { while stream.next_batch().await.is_ok() {} });
             tokio::spawn(async move {
-                let mut claim = store.claim(LogId(shard), NodeId(1)).await.expect("claim");
+                let mut claim = store.claim(LogId(shard), NodeId(1), Expect::Anyone).await.expect("claim");
                 let mut latency = Histogram::<u64>::new(3).expect("histogram");
                 let (mut sent, rate) = (0, options.rate / u64::from(SHARDS));
                 while started.elapsed().as_secs() < options.seconds {
@@ -191,7 +191,7 @@ async fn paced(options: &Arc<Options>) {
 async fn fill(options: &Arc<Options>) {
     let store = DiskLog::open(options.config.clone()).expect("open");
     for shard in 0..SHARDS {
-        let mut claim = store.claim(LogId(shard), NodeId(1)).await.expect("claim");
+        let mut claim = store.claim(LogId(shard), NodeId(1), Expect::Anyone).await.expect("claim");
         let mut left = options.records / u64::from(SHARDS);
         while left > 0 {
             let batch: Vec<_> = (0..left.min(256)).map(|_| record(options, shard)).collect();

@@ -147,7 +147,7 @@ impl Committer {
 
     /// Encodes an entry into the frame, unless there is nothing in it for the journal.
     fn place(&self, planned: Planned, written: &mut HashMap<LogId, u32>, frame: &mut FrameDraft) -> Placed {
-        let Planned { kind, log, mut after, records, owner_rows, hook_rows } = planned;
+        let Planned { kind, log, mut after, records, owner_rows, hook_rows, .. } = planned;
         let position = self.position(log);
         // Its checksum was not known while it was planned: an entry before it may be in the same frame.
         after.crc = written.get(&log).copied().unwrap_or(position.crc);

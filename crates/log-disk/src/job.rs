@@ -1,7 +1,7 @@
 //! What the committer is asked to do, and what is told when it is done.
 
 use bytes::Bytes;
-use roomhook_log::{AppendError, Claim, Epoch, LogId, Lsn, NewRecord, NodeId, Row};
+use roomhook_log::{AppendError, Claim, Epoch, Expect, LogId, Lsn, NewRecord, NodeId, Row};
 use tokio::sync::oneshot;
 
 use crate::space::Purpose;
@@ -15,9 +15,9 @@ pub(crate) struct Job {
 }
 
 pub(crate) enum What {
-    Claim { who: NodeId, reply: Reply<Claim> },
+    Claim { who: NodeId, expect: Expect, reply: Reply<Claim> },
     Append { epoch: Epoch, next: Lsn, records: Vec<NewRecord>, rows: Vec<Row>, reply: Reply<Lsn> },
-    Put { rows: Vec<Row>, reply: Reply<()> },
+    Put { epoch: Epoch, rows: Vec<Row>, reply: Reply<()> },
     Trim { epoch: Epoch, up_to: Lsn, reply: Reply<()> },
 }
 

@@ -14,8 +14,8 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 use roomhook_log::{
-    AppendError, Bounds, Claim, ColdRead, Key, LogAppend, LogId, LogRead, Lsn, NewRecord, NodeId, ReadError, Record,
-    RecordStream, Row, Rows, Tail, TailStream, entry::Position, limits,
+    AppendError, Bounds, Claim, ColdRead, Epoch, Expect, Key, LogAppend, LogId, LogRead, Lsn, NewRecord, NodeId,
+    ReadError, Record, RecordStream, Row, Rows, Tail, TailStream, entry::Position, limits,
 };
 use roomhook_mirror::Mirror;
 use tokio::sync::{Semaphore, oneshot};
@@ -306,12 +306,22 @@ impl LogRead for DiskLog {
         let first = self.reading.open.read().as_ref().ok_or(ReadError::Closed)?.mirror.first(log);
         Ok(Bounds { first: first.min(next), next, epoch: self.log(log)?.epoch.get() })
     }
+
+    async fn end(&self, log: LogId) -> Result<Lsn, ReadError> {
+        let end = self.log(log)?.tail.next();
+        // Nobody else can write while this process has the folder; after that, anybody may have.
+        if self.reading.open.read().is_some() { Ok(end) } else { Err(ReadError::Closed) }
+    }
+
+    async fn reached(&self, log: LogId, to: Lsn) -> Result<(), ReadError> {
+        self.log(log)?.tail.reached(to).await
+    }
 }
 
 #[async_trait]
 impl LogAppend for DiskLog {
-    async fn claim(&self, log: LogId, who: NodeId) -> Result<Claim, AppendError> {
-        self.job(log, |reply| What::Claim { who, reply }).await
+    async fn claim(&self, log: LogId, who: NodeId, expect: Expect) -> Result<Claim, AppendError> {
+        self.job(log, |reply| What::Claim { who, expect, reply }).await
     }
 
     async fn append(&self, claim: &mut Claim, records: Vec<NewRecord>, rows: Vec<Row>) -> Result<Lsn, AppendError> {
@@ -366,8 +376,8 @@ impl Rows for DiskLog {
         self.reading.run(log, move |files| files.mirror.hook_rows(log, &prefix, after.as_deref(), limit)).await
     }
 
-    async fn put(&self, log: LogId, rows: Vec<Row>) -> Result<(), AppendError> {
+    async fn put(&self, log: LogId, epoch: Epoch, rows: Vec<Row>) -> Result<(), AppendError> {
         limits::check_put(&rows)?;
-        self.job(log, |reply| What::Put { rows, reply }).await
+        self.job(log, |reply| What::Put { epoch, rows, reply }).await
     }
 }

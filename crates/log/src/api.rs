@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::{
     error::{AppendError, ReadError},
-    types::{Bounds, Epoch, Key, LogId, Lsn, NewRecord, NodeId, Record, Row},
+    types::{Bounds, Epoch, Expect, Key, LogId, Lsn, NewRecord, NodeId, Record, Row},
 };
 
 /// The right to append to one log, held by one writer. Not `Clone`: ownership is a value.
@@ -70,24 +70,46 @@ pub trait LogRead: Send + Sync + fmt::Debug {
     /// As [`ReadError`] names them. Cancel safe.
     async fn record(&self, log: LogId, at: Lsn) -> Result<Option<Record>, ReadError>;
 
-    /// First readable and next free position.
+    /// First readable and next free position, as reads here have it now. On a machine that follows a log that is written
+    /// elsewhere this may lie behind the log's end: see [`LogRead::end`].
     ///
     /// # Errors
     /// As [`ReadError`] names them. Cancel safe.
     async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError>;
+
+    /// Where the log ends, whoever writes it: everything that was acknowledged anywhere before this call lies below. Reads
+    /// here may not see all of it yet; [`LogRead::reached`] waits until they do.
+    ///
+    /// # Errors
+    /// As [`ReadError`] names them; [`ReadError::Io`] when whoever knows cannot be asked. Cancel safe.
+    async fn end(&self, log: LogId) -> Result<Lsn, ReadError>;
+
+    /// Waits until reads here see everything before `to`; for a position beyond the log's end, until it has grown to it.
+    ///
+    /// # Errors
+    /// [`ReadError::Closed`] when that will not come any more, others as [`ReadError`] names them. Cancel safe.
+    async fn reached(&self, log: LogId, to: Lsn) -> Result<(), ReadError>;
 }
 
 /// Writing records, and the owner's rows beside them.
 #[async_trait]
 pub trait LogAppend: LogRead {
-    /// Becomes the writer: appends a claim record (empty key) that fences every older epoch.
+    /// Becomes the writer: appends a claim record ([`Key::CLAIMS`], telling `who`) that fences every older epoch. Reads here
+    /// see everything before it when this returns.
     ///
     /// # Errors
-    /// As [`AppendError`] names them. Not cancel safe: a dropped claim may have fenced others.
-    async fn claim(&self, log: LogId, who: NodeId) -> Result<Claim, AppendError>;
+    /// [`AppendError::Fenced`] when the log is not as expected: nothing was written then. [`AppendError::Ambiguous`] when it
+    /// is not known whether it was; the newest record of [`Key::CLAIMS`] tells. Others as named there. Not cancel safe: a
+    /// dropped claim may have fenced others.
+    async fn claim(&self, log: LogId, who: NodeId, expect: Expect) -> Result<Claim, AppendError>;
 
-    /// Appends `records` in order and writes the owner's `rows`, all in one atomic durable commit. Returns the position
-    /// of the last record (or of the one before `claim.next` when `records` is empty). `claim.next` has moved on then.
+    /// Appends `records` in order, durably, and writes the owner's `rows` with them: whoever reads sees both or none. Returns
+    /// the position of the last record (or of the one before `claim.next` when `records` is empty). `claim.next` has moved
+    /// on then.
+    ///
+    /// The rows follow from the records, so they need not be as durable: a crash may leave all of them as they were after
+    /// some earlier append, older than the records and never newer. Records that such rows need are kept, whatever
+    /// [`LogAppend::trim`] gave up meanwhile.
     ///
     /// # Errors
     /// On [`AppendError::Ambiguous`] a prefix may be durable; never a gap, never a reorder. Not cancel safe:
@@ -140,12 +162,14 @@ pub trait Rows: Send + Sync + fmt::Debug {
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, ReadError>;
 
-    /// Writes all rows or none. Need not be synced when it returns: a power cut may lose the newest calls (which repeats
-    /// deliveries), never a part of one, and never an older call while keeping a newer. A process crash loses nothing.
+    /// Writes all rows or none, for the owner of this epoch. Need not be synced when it returns: a power cut may lose the
+    /// newest calls (which repeats deliveries), never a part of one, and never an older call while keeping a newer. A
+    /// process crash loses nothing.
     ///
     /// # Errors
-    /// As [`AppendError`] names them.
-    async fn put(&self, log: LogId, rows: Vec<Row>) -> Result<(), AppendError>;
+    /// [`AppendError::Fenced`] when the log has another epoch: as a record would be, the row of a deposed owner is refused,
+    /// so that a cursor never goes back over its successor's. Others as [`AppendError`] names them.
+    async fn put(&self, log: LogId, epoch: Epoch, rows: Vec<Row>) -> Result<(), AppendError>;
 }
 
 /// A whole store: what `app.rs` hands around, narrowed to what each ring may do.

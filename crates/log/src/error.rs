@@ -5,10 +5,10 @@ use crate::types::{Epoch, LogId, Lsn};
 /// Why records did not become durable.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Another writer claimed the log. Step down; never retry with old state.
+    /// Another writer claimed the log, and nothing was written. Step down; never retry with old state.
     #[error("log {log} is claimed by epoch {current}, this writer has epoch {ours}")]
     Fenced { log: LogId, current: Epoch, ours: Epoch },
-    /// A prefix of the batch may be durable. Claim again, refold, then answer.
+    /// A prefix of the batch may be durable. Claim again, expecting the epoch it was written under, refold, then answer.
     #[error("outcome of the append at {expected} is unknown: {reason}")]
     Ambiguous { expected: Lsn, reason: String },
     /// Nothing was written and nothing will be until there is room again (disk full). Retrying is safe.

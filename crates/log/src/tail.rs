@@ -122,6 +122,23 @@ impl Tail {
         self.moved.notify_waiters();
     }
 
+    /// Waits until everything before `to` is readable. Cancel safe.
+    ///
+    /// # Errors
+    /// [`ReadError::Closed`] when the tail ends before it.
+    pub async fn reached(&self, to: Lsn) -> Result<(), ReadError> {
+        loop {
+            // Made before looking, so that it hears of everything that comes after the look.
+            let moved = self.moved.notified();
+            let Head { next, closed } = *self.head.lock();
+            match (next >= to, closed) {
+                (true, _) => return Ok(()),
+                (false, true) => return Err(ReadError::Closed),
+                (false, false) => moved.await,
+            }
+        }
+    }
+
     /// Ends all streams once they have read everything.
     pub fn close(&self) {
         self.head.lock().closed = true;

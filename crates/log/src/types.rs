@@ -1,6 +1,6 @@
 //! Positions and records.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use bytes::Bytes;
 
@@ -89,6 +89,27 @@ impl fmt::Display for Epoch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NodeId(pub u64);
 
+/// How a process owns a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reign {
+    /// The epoch under which it may write.
+    pub epoch: Epoch,
+    /// The epoch of its first claim. Nobody else wrote since, so whatever was read of the log's rows since is still true.
+    pub since: Epoch,
+}
+
+/// Which logs a process owns. Whoever writes beside their owners (webhooks) watches it.
+pub type Reigns = BTreeMap<LogId, Reign>;
+
+/// What whoever claims a log takes for granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing: the log is taken, whoever has it.
+    Anyone,
+    /// Nobody has claimed the log since this epoch. So an owner that is in doubt comes back, and never robs its successor.
+    Epoch(Epoch),
+}
+
 /// What a record is about (a room, for shards). At most [`Key::BYTES_MAX`] bytes. The empty key marks the log's own
 /// records (claims), which are read like any other and ignored by folds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,6 +117,9 @@ pub struct Key(pub Bytes);
 
 impl Key {
     pub const BYTES_MAX: usize = 256;
+
+    /// The key of the log's own records.
+    pub const CLAIMS: Self = Self(Bytes::new());
 }
 
 /// One command's outcome, about to be appended.
@@ -115,6 +139,23 @@ pub struct Record {
     pub key: Key,
     pub at_ms: u64,
     pub payload: Bytes,
+}
+
+impl NewRecord {
+    /// The record that begins an epoch of `who`.
+    #[must_use]
+    pub fn claim(who: NodeId, at_ms: u64) -> Self {
+        Self { key: Key::CLAIMS, at_ms, payload: Bytes::copy_from_slice(&who.0.to_be_bytes()) }
+    }
+}
+
+impl Record {
+    /// Who claimed the log with this record; `None` for any other one.
+    #[must_use]
+    pub fn claimant(&self) -> Option<NodeId> {
+        let who = <[u8; 8]>::try_from(&self.payload[..]).ok()?;
+        self.key.0.is_empty().then_some(NodeId(u64::from_be_bytes(who)))
+    }
 }
 
 /// A small durable value beside a log. `value: None` deletes.

@@ -81,6 +81,7 @@ impl App {
         let hooks = roomhook_hooks::start(
             disk.clone(),
             disk.clone(),
+            shards.ownership.watch(),
             disk.shards(),
             shards.directory.endpoints(),
             settings::hooks(config)?,

@@ -228,7 +228,7 @@ mod tests {
         let mut cache = Cache::default();
         for number in 1..=50 {
             let room = RoomKey { app: AppId(1), room: RoomId::new(&format!("r{number}")).expect("room") };
-            cache.insert(room.clone(), Slot::clean(Key(room.to_bytes()), large(1 << 20), Lsn(0)));
+            cache.insert(room.clone(), Slot::clean(Key(room.to_bytes()), large(100 << 10), Lsn(0)));
             cache.folded(&room, Lsn(number));
         }
         let limits = Limits { replay_records_max: 10, snapshot_bytes_max: 1 << 10, rooms_cached_max: 100 };

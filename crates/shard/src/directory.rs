@@ -2,27 +2,30 @@
 
 mod fold;
 mod owner;
+mod supervisor;
 mod view;
 
 use std::sync::Arc;
 
-use roomhook_log::{Log, LogId};
+use roomhook_log::{Expect, Log, LogId};
 use roomhook_room::{AppId, Endpoint, EndpointId, directory::Command};
 use tokio::{
-    sync::{Mutex, OwnedMutexGuard, watch},
+    sync::{Mutex, OwnedMutexGuard, mpsc, watch},
     task::JoinSet,
 };
 use tracing::Instrument as _;
 
 use self::{
     fold::Opened,
-    owner::{Request, supervise, weight_of},
+    owner::{Request, weight_of},
+    supervisor::supervise,
     view::View,
 };
 use crate::{
     error::{ExecuteError, StartError},
     inbox::Inbox,
-    owner::Deps,
+    life::Deps,
+    reign::Take,
     replay::Reader,
     supervisor::Health,
 };
@@ -152,7 +155,7 @@ pub(crate) struct Ready {
 /// # Errors
 /// [`StartError`].
 pub(crate) async fn open(deps: Deps) -> Result<Ready, StartError> {
-    let opened = fold::open(&deps).await?;
+    let opened = fold::open(&deps, Expect::Anyone).await?;
     deps.metrics.replayed.set(opened.folded.replayed as i64);
     Ok(Ready { deps, opened })
 }
@@ -163,21 +166,21 @@ pub(crate) async fn open(deps: Deps) -> Result<Ready, StartError> {
 /// When the log or its rows cannot be read.
 pub async fn stored_endpoints(store: Arc<dyn Log>) -> Result<Vec<Arc<Endpoint>>, StartError> {
     let log = LogId::DIRECTORY;
-    let bounds = store.bounds(log).await.map_err(|source| StartError::Read { log, source })?;
-    let folded = fold::fold_up_to(&Reader { store, log }, bounds.next).await?;
+    let end = store.end(log).await.map_err(|source| StartError::Read { log, source })?;
+    let folded = fold::fold_up_to(&Reader { store, log }, end).await?;
     Ok(folded.state.endpoints().cloned().collect())
 }
 
 impl Ready {
     /// Starts the owner.
-    pub(crate) fn run(self, tasks: &mut JoinSet<()>) -> (Directory, Arc<Health>) {
+    pub(crate) fn run(self, takes: mpsc::Receiver<Take>, tasks: &mut JoinSet<()>) -> (Directory, Arc<Health>) {
         let Self { deps, opened } = self;
         let (inbox, requests) = Inbox::new(&deps.config, &deps.metrics);
         let view = Arc::new(View::of(&opened.folded.state));
         let health = Arc::clone(&deps.health);
         let directory =
             Directory { inbox, view: Arc::clone(&view), health: Arc::clone(&health), turns: Arc::default() };
-        tasks.spawn(supervise(deps, view, requests, opened).instrument(tracing::info_span!("directory")));
+        tasks.spawn(supervise(deps, view, requests, takes, opened).instrument(tracing::info_span!("directory")));
         (directory, health)
     }
 }

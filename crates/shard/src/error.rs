@@ -1,6 +1,6 @@
 //! Errors say what the caller can do.
 
-use roomhook_log::{AppendError, LogId, Lsn, ReadError};
+use roomhook_log::{AppendError, Epoch, LogId, Lsn, ReadError};
 use roomhook_room::{CodecError, Reject};
 
 /// Why a command has no receipt.
@@ -25,6 +25,8 @@ pub enum ExecuteError {
 pub enum StartError {
     #[error("log {log} cannot be claimed")]
     Claim { log: LogId, source: AppendError },
+    #[error("log {log} has no owner here: the server is stopping, or the log is not one of its own")]
+    Stopping { log: LogId },
     #[error("log {log} cannot be read")]
     Read { log: LogId, source: ReadError },
     #[error("record {lsn} of log {log} cannot be understood")]
@@ -39,6 +41,14 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// The epoch of whoever claimed the log instead.
+    pub(crate) fn deposed_by(&self) -> Option<Epoch> {
+        match self {
+            Self::Claim { source: AppendError::Fenced { current, .. }, .. } => Some(*current),
+            _ => None,
+        }
+    }
+
     /// The error and its cause in one line: for answers and log lines.
     pub(crate) fn told(&self) -> String {
         match std::error::Error::source(self) {

@@ -50,6 +50,8 @@ impl Router {
         let Some(view) = self.view(room.clone()).await? else { return Ok(None) };
         let mut walk = Walk::new(range, limit, view.top);
         let mut before = view.at.next();
+        // The view is the owner's, who may be elsewhere and ahead of what can be read here.
+        self.tail().reached(self.tail().shard_of(room), before).await?;
         let mut scanned = 0;
         while !walk.is_done() && scanned < SCAN_RECORDS_MAX {
             let records = self.tail().last(room, before, PAGE_RECORDS).await?;

@@ -10,6 +10,12 @@ use crate::{
     telemetry::ShardMetrics,
 };
 
+/// Something that can be answered without having been done.
+pub(crate) trait Refuse {
+    /// Answers; nothing happened.
+    fn refuse(self, error: ExecuteError);
+}
+
 /// Where requests wait for an owner: bounded by number and by weight. Cheap to clone.
 #[derive(Debug)]
 pub(crate) struct Inbox<R> {

@@ -16,7 +16,9 @@ mod request;
 mod router;
 mod start;
 
+mod life;
 mod owner;
+mod reign;
 
 mod batch;
 mod cache;
@@ -37,10 +39,11 @@ pub use config::{CONTENT_BYTES_MAX, Clock, Config};
 pub use directory::{Account, Directory, FirstValue, ImportAccount, Turn, stored_endpoints};
 pub use error::{ExecuteError, StartError};
 pub use history::{History, HistoryError, Range};
+pub use reign::Ownership;
 pub use request::RoomView;
 pub use router::Router;
 pub use start::{Shards, start};
 pub use tail::{TailHub, shard_of};
 
 // What a tail hands out, so that doors need not know the log.
-pub use roomhook_log::{Bounds, Key, LogId, Lsn, NodeId, ReadError, Record, RecordStream};
+pub use roomhook_log::{Bounds, Epoch, Expect, Key, LogId, Lsn, NodeId, ReadError, Record, RecordStream};

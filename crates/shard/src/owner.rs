@@ -1,25 +1,24 @@
 //! The task that owns a shard.
 
-use std::sync::Arc;
-
 use futures_util::{StreamExt as _, stream};
-use roomhook_log::{AppendError, Claim, Lsn};
+use roomhook_log::{AppendError, Claim, Epoch, Lsn, ReadError};
 use roomhook_room::{RoomKey, UnixMillis};
 use tokio::{
-    sync::{OwnedMutexGuard, mpsc, watch},
+    sync::{OwnedMutexGuard, mpsc},
     time::{Duration, Instant, sleep},
 };
 
 use crate::{
     batch::Batch,
     cache::{Cache, Limits, Plan, Slot},
-    config::{Clock, Config},
+    config::Config,
     error::{ExecuteError, StartError},
-    replay::{Opened, Reader},
+    inbox::Refuse as _,
+    life::{Deps, Exit, deposed},
+    replay::Opened,
     request::{Question, Request, RoomView},
     rows,
-    supervisor::{Health, stopped},
-    telemetry::ShardMetrics,
+    supervisor::stopped,
 };
 
 /// Rows read at the same time for one batch.
@@ -32,37 +31,12 @@ const PROBE_PAUSE: Duration = Duration::from_secs(1);
 const RECOVERY_TRIES: u32 = 6;
 const RECOVERY_PAUSE: Duration = Duration::from_millis(50);
 
-/// What every life of an owner needs.
-#[derive(Clone)]
-pub(crate) struct Deps {
-    pub(crate) reader: Reader,
-    /// How many logs of rooms there are.
-    pub(crate) shards: u16,
-    pub(crate) config: Arc<Config>,
-    pub(crate) clock: Clock,
-    pub(crate) metrics: ShardMetrics,
-    pub(crate) health: Arc<Health>,
-    /// True once the server stops.
-    pub(crate) stop: watch::Receiver<bool>,
-}
-
-/// How an owner's life ended.
-#[derive(Debug)]
-pub(crate) enum Exit {
-    /// The inbox is closed and empty.
-    Stopped,
-    /// What it holds in memory can no longer be trusted: open the log again.
-    Reopen(String),
-}
-
 /// Whether the shard accepts writes.
 #[derive(Debug)]
 enum Mode {
     Writing,
     /// Nothing is written any more; what is durable can still be read.
     ReadOnly(String),
-    /// Another process owns the shard.
-    Deposed(String),
 }
 
 /// The state of a shard, in the hands of one task.
@@ -87,19 +61,23 @@ impl Owner {
 
     /// Decides, appends, answers, until the inbox is closed and empty.
     pub(crate) async fn run(mut self) -> Exit {
-        while self.wait().await {
-            let batch = self.decide().await;
-            if let Err(exit) = self.settle(batch).await {
+        loop {
+            if let Err(exit) = self.step().await {
                 return exit;
             }
             self.cache.tidy(self.limits());
             self.deps.metrics.rooms_cached.set(self.cache.len() as i64);
         }
-        Exit::Stopped
     }
 
-    /// Waits for requests and takes all that are there, up to a batch. False when there will be no more.
-    async fn wait(&mut self) -> bool {
+    async fn step(&mut self) -> Result<(), Exit> {
+        self.wait().await?;
+        let batch = self.decide().await;
+        self.settle(batch).await
+    }
+
+    /// Waits for requests and takes all that are there, up to a batch. An end when there will be no more.
+    async fn wait(&mut self) -> Result<(), Exit> {
         let batch_max = self.deps.config.batch_records_max;
         while self.waiting.is_empty() {
             tokio::select! {
@@ -107,11 +85,11 @@ impl Owner {
                 // Both arms are cancel safe: nothing is taken from the inbox unless this arm is the one that ends.
                 taken = self.inbox.recv_many(&mut self.waiting, batch_max) => {
                     if taken == 0 {
-                        return false;
+                        return Err(Exit::Stopped);
                     }
                 }
                 () = stopped(&mut self.deps.stop), if !self.inbox.is_closed() => self.inbox.close(),
-                () = sleep(PROBE_PAUSE), if self.is_refusing() => self.probe().await,
+                () = sleep(PROBE_PAUSE), if self.is_refusing() => self.probe().await?,
             }
         }
         while self.waiting.len() < batch_max
@@ -119,7 +97,7 @@ impl Owner {
         {
             self.waiting.push(request);
         }
-        true
+        Ok(())
     }
 
     /// Whether the last append found no room.
@@ -129,13 +107,15 @@ impl Owner {
 
     /// Tries to write something harmless, so that a server which nobody sends to (because it said it was not ready)
     /// notices that there is room again.
-    async fn probe(&mut self) {
+    async fn probe(&mut self) -> Result<(), Exit> {
         let replay_from = self.cache.oldest_dirty().unwrap_or(self.claim.next);
         let row = rows::position_row(rows::REPLAY_FROM, replay_from);
         match self.deps.reader.store.append(&mut self.claim, Vec::new(), vec![row]).await {
             Ok(_) => self.deps.health.set_ready(),
+            Err(AppendError::Fenced { current, .. }) => return Err(Exit::Deposed { by: current }),
             Err(error) => tracing::debug!(%error, "still nothing can be written"),
         }
+        Ok(())
     }
 
     // === decide ===
@@ -159,7 +139,7 @@ impl Owner {
                             self.deps.metrics.reject(&reject);
                         }
                     }
-                    Mode::ReadOnly(reason) | Mode::Deposed(reason) => {
+                    Mode::ReadOnly(reason) => {
                         reply.send(Err(ExecuteError::Unavailable(reason.clone())));
                     }
                 },
@@ -186,7 +166,7 @@ impl Owner {
     async fn load(&mut self, requests: &[Request]) {
         let absent = |room: &&RoomKey| !self.cache.contains(room);
         let missing: Vec<RoomKey> = requests.iter().map(Request::room).filter(absent).cloned().collect();
-        if !missing.is_empty() && !matches!(self.mode, Mode::Deposed(_)) {
+        if !missing.is_empty() {
             self.load_rooms(missing).await;
         }
     }
@@ -247,11 +227,8 @@ impl Owner {
 
     fn answer_questions(&mut self, batch: &mut Batch) {
         for (room, question) in std::mem::take(&mut batch.questions) {
-            let slot = match (&self.mode, self.cache.get_mut(&room)) {
-                (Mode::Deposed(reason), _) => Err(ExecuteError::Unavailable(reason.clone())),
-                (_, Some(slot)) => Ok(slot),
-                (_, None) => Err(ExecuteError::Unavailable("the room could not be read".into())),
-            };
+            let unread = || ExecuteError::Unavailable("the room could not be read".into());
+            let slot = self.cache.get_mut(&room).ok_or_else(unread);
             match (slot, question) {
                 (Ok(slot), Question::View(reply)) => reply.send(Ok(slot.view(&self.claim))),
                 (Ok(slot), Question::Foresee { from, key, reply }) => {
@@ -288,14 +265,7 @@ impl Owner {
                 self.mode = Mode::ReadOnly(reason.clone());
                 self.deps.health.set_refusing(&reason);
             }
-            AppendError::Fenced { .. } => {
-                tracing::error!(reason, "another process owns this shard now");
-                batch.release_prefix(0, &reason);
-                batch.refuse_questions(&reason);
-                self.mode = Mode::Deposed(reason.clone());
-                self.deps.health.set_refusing(&reason);
-                return Ok(());
-            }
+            AppendError::Fenced { current, .. } => return Err(self.depose(batch, 0, current)),
             AppendError::Closed => {
                 batch.release_prefix(0, &reason);
                 self.mode = Mode::ReadOnly(reason.clone());
@@ -326,12 +296,22 @@ impl Owner {
         Ok(())
     }
 
-    /// Claims and replays again, then answers by what the log has.
+    /// Another process owns the shard now, and `durable` records of the batch are in the log. What is still in the inbox did not
+    /// happen.
+    fn depose(&mut self, mut batch: Batch, durable: usize, by: Epoch) -> Exit {
+        let reason = deposed(by);
+        batch.release_prefix(durable, &reason);
+        batch.refuse_questions(&reason);
+        self.waiting.drain(..).for_each(|request| request.refuse(ExecuteError::Unavailable(reason.clone())));
+        Exit::Deposed { by }
+    }
+
+    /// Claims and replays again, unless somebody else came, then answers by what the log has.
     async fn recover(
         &mut self,
         mut batch: Batch,
         plan: Plan,
-        epoch: roomhook_log::Epoch,
+        epoch: Epoch,
         expected: Lsn,
         reason: &str,
     ) -> Result<(), Exit> {
@@ -352,6 +332,11 @@ impl Owner {
                 Err(StartError::Claim { source: poisoned @ AppendError::Poisoned { .. }, .. }) => {
                     return self.undo(batch, plan, poisoned).await;
                 }
+                // The successor's claim ended the epoch: what was written under it stands in the log, and no more ever will.
+                Err(error) if let Some(by) = error.deposed_by() => match self.written(epoch, expected).await {
+                    Ok(written) => return Err(self.depose(batch, written, by)),
+                    Err(error) => tracing::warn!(%error, "the log cannot be read yet"),
+                },
                 Err(error) => tracing::warn!(error = error.told(), "the log cannot be asked yet"),
             }
             sleep(pause).await;
@@ -362,10 +347,17 @@ impl Owner {
         Err(Exit::Reopen(reason.to_owned()))
     }
 
-    async fn reopen(&self, epoch: roomhook_log::Epoch, expected: Lsn) -> Result<(Opened, usize), StartError> {
-        let opened = self.deps.reader.open(self.deps.config.node).await?;
+    async fn reopen(&self, epoch: Epoch, expected: Lsn) -> Result<(Opened, usize), StartError> {
+        let opened = self.deps.open(self.deps.own()).await?;
         let written = self.deps.reader.written(epoch, expected, opened.claim.next).await;
         Ok((opened, written.map_err(|source| StartError::Read { log: self.deps.reader.log, source })?))
+    }
+
+    /// How much of an append of an epoch that is over is in the log.
+    async fn written(&self, epoch: Epoch, expected: Lsn) -> Result<usize, ReadError> {
+        let reader = &self.deps.reader;
+        let end = reader.store.end(reader.log).await?;
+        reader.written(epoch, expected, end).await
     }
 
     fn limits(&self) -> Limits {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use roomhook_log::{AppendError, Claim, Epoch, Key, Log, LogId, Lsn, NodeId, ReadError, Record};
+use roomhook_log::{AppendError, Claim, Epoch, Expect, Key, Log, LogId, Lsn, NodeId, ReadError, Record};
 use roomhook_room::{Room, RoomKey, UnixMillis, decode_record, fold, invariants::continues};
 
 use crate::{
@@ -31,16 +31,38 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Claims the log and folds what no snapshot covers.
+    /// Claims the log. An earlier claim of this node whose outcome nobody knew is no reason to think that somebody else came.
     ///
     /// Not cancel safe: a dropped claim may have fenced others.
-    pub(crate) async fn open(&self, node: NodeId) -> Result<Opened, StartError> {
+    pub(crate) async fn claim(&self, node: NodeId, expect: Expect) -> Result<Claim, StartError> {
         let log = self.log;
-        let claim = self.store.claim(log, node).await.map_err(|source| StartError::Claim { log, source })?;
+        let claimed = match self.store.claim(log, node, expect).await {
+            Err(AppendError::Fenced { current, .. }) if self.claimant_of(current).await? == Some(node) => {
+                self.store.claim(log, node, Expect::Epoch(current)).await
+            }
+            claimed => claimed,
+        };
+        claimed.map_err(|source| StartError::Claim { log, source })
+    }
+
+    /// Who began the present epoch; `None` when it is another one already, or retention dropped its claim.
+    async fn claimant_of(&self, present: Epoch) -> Result<Option<NodeId>, StartError> {
+        let newest = async {
+            let end = self.store.end(self.log).await?;
+            self.store.reached(self.log, end).await?;
+            self.store.last(self.log, &Key::CLAIMS, end, 1).await
+        };
+        let newest = newest.await.map_err(|source| self.unreadable(source))?;
+        Ok(newest.first().filter(|record| record.epoch == present).and_then(Record::claimant))
+    }
+
+    /// Folds what no snapshot covers of a log that was claimed.
+    pub(crate) async fn open(&self, claim: Claim) -> Result<Opened, StartError> {
         let replay_from = match self.row(rows::REPLAY_FROM).await? {
             Some(value) => self.understood(rows::REPLAY_FROM, rows::position(&value))?,
             None => Lsn::FIRST,
         };
+        let log = self.log;
         let mut opened = Opened { claim, cache: Cache::default(), last_at: UnixMillis(0), replayed: 0, replay_from };
         let mut stream = self.store.read(log, replay_from).map_err(|source| self.unreadable(source))?;
         // The claim's own record is the last one, so this ends.
@@ -110,7 +132,7 @@ impl Reader {
     }
 
     /// How many records from `expected` on were written under `epoch`. Only its owner writes under an epoch, one append
-    /// at a time, so these are the records of that append. `end` is after the claim that ended the epoch.
+    /// at a time, so these are the records of that append. `end` is after the claim that ended the epoch, whoever's that is.
     pub(crate) async fn written(&self, epoch: Epoch, expected: Lsn, end: Lsn) -> Result<usize, ReadError> {
         let mut stream = self.store.read(self.log, expected)?;
         let mut written = 0;
@@ -144,6 +166,7 @@ impl Reader {
 /// Whether another try may go better.
 pub(crate) fn may_heal(error: &StartError) -> bool {
     match error {
+        StartError::Stopping { .. } => false,
         StartError::Claim { source, .. } => matches!(source, AppendError::Ambiguous { .. } | AppendError::Full(_)),
         StartError::Read { source, .. } => matches!(source, ReadError::Io { .. }),
         StartError::Record { .. } | StartError::Hole { .. } | StartError::Key { .. } | StartError::Row { .. } => false,

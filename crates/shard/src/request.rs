@@ -5,7 +5,10 @@ use roomhook_room::{
     Command, DedupKey, Foreseen, Incarnation, MsgSeq, Receipt, RoomInfo, RoomKey, Statistic, UnixMillis, UserId,
 };
 
-use crate::{error::ExecuteError, inbox::Reply};
+use crate::{
+    error::ExecuteError,
+    inbox::{Refuse, Reply},
+};
 
 pub(crate) type ExecuteReply = Reply<Receipt>;
 
@@ -53,9 +56,10 @@ impl Request {
             Self::Ask { .. } => 0,
         }
     }
+}
 
-    /// Answers without having done anything.
-    pub(crate) fn refuse(self, error: ExecuteError) {
+impl Refuse for Request {
+    fn refuse(self, error: ExecuteError) {
         match self {
             Self::Execute { reply, .. } => reply.send(Err(error)),
             Self::Ask { question, .. } => question.refuse(error),

@@ -1,15 +1,21 @@
 //! Starting and stopping all of it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use futures_util::future::try_join_all;
 use prometheus_client::registry::Registry;
-use roomhook_log::{Log, LogId};
+use roomhook_log::{Expect, Log, LogId, Reigns};
 use roomhook_room::UnixMillis;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tracing::Instrument as _;
 
 use crate::{
@@ -17,7 +23,8 @@ use crate::{
     directory::{self, Directory},
     error::StartError,
     inbox::Inbox,
-    owner::Deps,
+    life::Deps,
+    reign::{Ownership, Seat, Take},
     replay::{Opened, Reader},
     router::{Door, Router},
     supervisor::{Health, supervise},
@@ -30,6 +37,7 @@ use crate::{
 pub struct Shards {
     pub router: Router,
     pub directory: Directory,
+    pub ownership: Ownership,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
@@ -48,10 +56,13 @@ pub async fn start(
     metrics: &mut Registry,
 ) -> Result<Shards, StartError> {
     let (stop, stopping) = watch::channel(false);
+    let (reigns, reigning) = watch::channel(Reigns::new());
+    let mut takes = BTreeMap::new();
     let clock = never_back(clock);
     let (config, metrics) = (Arc::new(config), Metrics::register(metrics));
     let deps = |log_id: LogId| Deps {
         reader: Reader { store: Arc::clone(&log), log: log_id },
+        seat: Seat::new(log_id, reigns.clone()),
         shards,
         config: Arc::clone(&config),
         clock: Arc::clone(&clock),
@@ -70,20 +81,28 @@ pub async fn start(
         doors.push(Door { inbox, health: Arc::clone(&deps.health) });
         deps.metrics.replayed.set(opened.replayed as i64);
         let span = tracing::info_span!("shard", shard = %deps.reader.log);
-        tasks.spawn(supervise(deps, requests, opened).instrument(span));
+        let taking = told_to_take(deps.reader.log, &mut takes);
+        tasks.spawn(supervise(deps, requests, taking, opened).instrument(span));
     }
-    let (directory, health) = directory.run(&mut tasks);
+    let (directory, health) = directory.run(told_to_take(LogId::DIRECTORY, &mut takes), &mut tasks);
     let router = Router::new(doors, health, TailHub::new(log, shards));
-    Ok(Shards { router, directory, stop, tasks })
+    Ok(Shards { router, directory, ownership: Ownership::new(reigning, takes), stop, tasks })
+}
+
+/// The owner's end of what it can be told.
+fn told_to_take(log: LogId, takes: &mut BTreeMap<LogId, mpsc::Sender<Take>>) -> mpsc::Receiver<Take> {
+    let (take, taking) = mpsc::channel(1);
+    takes.insert(log, take);
+    taking
 }
 
 /// Replays all shards at the same time, each in a task of its own: folding keeps a core busy.
 async fn open_all(shards: &[Deps]) -> Result<Vec<Opened>, StartError> {
     let opening = shards.iter().map(|deps| {
-        let (reader, node) = (deps.reader.clone(), deps.config.node);
+        let deps = deps.clone();
         // Aborted when this future is dropped. Its death is noticed by `join_next` below.
         let mut task = JoinSet::new();
-        task.spawn(async move { reader.open(node).await });
+        task.spawn(async move { deps.open(Expect::Anyone).await });
         async move {
             match task.join_next().await {
                 Some(Ok(opened)) => opened,

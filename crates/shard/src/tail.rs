@@ -51,6 +51,14 @@ impl TailHub {
         self.log.last(self.shard_of(room), &Key(room.to_bytes()), before, limit).await
     }
 
+    /// Waits until reads here see everything of a shard before `to`.
+    ///
+    /// # Errors
+    /// As the log has them. Cancel safe.
+    pub async fn reached(&self, shard: LogId, to: Lsn) -> Result<(), ReadError> {
+        self.log.reached(shard, to).await
+    }
+
     /// First readable and next free position of a shard.
     ///
     /// # Errors

@@ -116,7 +116,7 @@ fn kind(answer: &Result<Receipt, ExecuteError>) -> &'static str {
         Ok(Receipt::Created | Receipt::Destroyed(_)) => "answer: of another command",
         Err(ExecuteError::Rejected(_)) => "answer: rejected",
         Err(ExecuteError::Busy) => "answer: busy",
-        Err(ExecuteError::Unavailable(reason)) if reason.contains("is claimed by epoch") => {
+        Err(ExecuteError::Unavailable(reason)) if reason.contains("another process has claimed the log") => {
             "rival: the old owner is fenced"
         }
         Err(ExecuteError::Unavailable(_)) => "answer: unavailable",

@@ -48,6 +48,8 @@ pub const MUST_HAPPEN: &[&str] = &[
     "rows: put fails and holds",
     "rows: put is slow",
     "rows: lost with the power",
+    "rows: come back older",
+    "rows: put is fenced",
     "read: fails",
     "retention: may drop records",
     "retention: drops records",
@@ -55,6 +57,8 @@ pub const MUST_HAPPEN: &[&str] = &[
     "rival: claims all logs",
     "rival: sends a message",
     "rival: the old owner is fenced",
+    "owner: is told to take its log again",
+    "owner: loses its log, or takes it again",
     "clock: steps back",
     "clock: steps forth",
     // Senders.

@@ -1,6 +1,7 @@
 //! One life of the server: from its start to its crash.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -8,10 +9,10 @@ use std::{
 use prometheus_client::registry::Registry;
 use roomhook_edge::{Entropy, publish::Publisher};
 use roomhook_hooks::{Hooks, engine::Mode, gate::Gate};
-use roomhook_log::{Log, LogId, LogRead, MemoryLog, Rows};
+use roomhook_log::{Expect, Log, LogId, LogRead, MemoryLog, Reigns, Rows};
 use roomhook_protocol::message::Limits;
 use roomhook_shard::Shards;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 use crate::{
     archive, door,
@@ -38,6 +39,10 @@ const PAID_SOON_MS: u64 = 300_000;
 const BACKEND_TIMEOUT: Duration = Duration::from_secs(3);
 /// Rooms with a client in them.
 const VISITED_ROOMS: usize = 4;
+/// How long deliveries may stand still when logs change hands: attempts in flight end, and everybody reads its rows.
+const HAND_OVER_MS: u64 = 4_000;
+/// Looks per thousand at which somebody acts on a log without an owner.
+const TAKEN_AGAIN: u64 = 100;
 /// Every so many looks is a thorough one.
 const DEEP_EVERY: u64 = 20;
 
@@ -80,7 +85,14 @@ pub(crate) fn live(world: &Arc<World>, people: &mut People, log: MemoryLog, phas
         world.count_many("rows: lost with the power", u64::from(world.retention.lock().power_fails()));
     }
     world.note(|| format!("a life ends, power loss: {power_loss}"));
-    Ok(if power_loss { left.power_loss() } else { left.restart() })
+    if power_loss {
+        return Ok(left.power_loss());
+    }
+    // What a process writes behind its answers may not have been written.
+    let older = if world.act_dice.chance(500) { world.act_dice.from(1..=8) as usize } else { 0 };
+    world.count_many("rows: come back older", u64::from(older > 0));
+    world.note(|| format!("rows of {older} appends are lost"));
+    Ok(left.crash(older))
 }
 
 async fn start(world: &Arc<World>, store: Arc<Store>) -> Option<(Shards, Hooks, Publisher)> {
@@ -102,6 +114,7 @@ async fn start(world: &Arc<World>, store: Arc<Store>) -> Option<(Shards, Hooks, 
         Arc::new(SimTransport(Arc::clone(world))),
         as_reader,
         as_rows,
+        shards.ownership.watch(),
         scenario.shards,
         shards.directory.endpoints(),
         scenario.hooks.clone(),
@@ -133,6 +146,7 @@ async fn inside(world: &Arc<World>, people: &mut People, log: MemoryLog, phase: 
     world.auditor.lock().handle = Some(hooks.handle.clone());
     let doors = Doors {
         router: shards.router.clone(),
+        ownership: shards.ownership.clone(),
         directory: shards.directory.clone(),
         handle: hooks.handle.clone(),
         publisher,
@@ -149,6 +163,7 @@ async fn inside(world: &Arc<World>, people: &mut People, log: MemoryLog, phase: 
         tasks.spawn(readers::visit(Arc::clone(world), doors.clone(), room.clone()));
     }
     tasks.spawn(tick(Arc::clone(world), doors.clone()));
+    tasks.spawn(excuse_hand_overs(Arc::clone(world), doors.ownership.watch()));
     people.set_up(&doors, &mut tasks);
     match phase {
         Phase::Safety { .. } => {
@@ -190,6 +205,7 @@ async fn break_things(world: &World, people: &mut People, doors: &Doors, tasks: 
             sleep(pause).await;
         }
         while tasks.try_join_next().is_some() {}
+        take_again(world, doors, tasks);
         let now = world.time.now_ms();
         let since = *not_ready_since.get_or_insert(now);
         if doors.router.is_ready() {
@@ -203,6 +219,37 @@ async fn break_things(world: &World, people: &mut People, doors: &Doors, tasks: 
         }
     }
     sleep(world.act_dice.millis(0..=8_000)).await;
+}
+
+/// When logs go to other owners or come from them, webhooks begin again from their rows: that takes its time.
+async fn excuse_hand_overs(world: Arc<World>, mut reigns: watch::Receiver<Reigns>) {
+    let owned = |reigns: &Reigns| reigns.iter().map(|(log, reign)| (*log, reign.since)).collect::<BTreeMap<_, _>>();
+    let mut before = owned(&reigns.borrow_and_update());
+    while reigns.changed().await.is_ok() {
+        let now = owned(&reigns.borrow_and_update());
+        if now != before {
+            world.count("owner: loses its log, or takes it again");
+            world.disturb(HAND_OVER_MS);
+            before = now;
+        }
+    }
+}
+
+/// Somebody who sees that a log has no owner here has it taken again, now and then.
+fn take_again(world: &World, doors: &Doors, tasks: &mut JoinSet<()>) {
+    let logs = (0..world.scenario.shards).map(LogId).chain([LogId::DIRECTORY]);
+    let owned = doors.ownership.watch();
+    let deposed: Vec<LogId> = logs.filter(|log| !owned.borrow().contains_key(log)).collect();
+    if deposed.is_empty() || !world.act_dice.chance(TAKEN_AGAIN) {
+        return;
+    }
+    let log = deposed[world.act_dice.index(deposed.len())];
+    world.count("owner: is told to take its log again");
+    let ownership = doors.ownership.clone();
+    tasks.spawn(async move {
+        // It may fail, as every claim may. Then somebody tells it again.
+        drop(ownership.take(log, Expect::Anyone).await);
+    });
 }
 
 /// The liveness phase: waits until all is paid, and lets somebody retry what is parked.

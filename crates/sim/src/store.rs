@@ -11,8 +11,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use roomhook_log::{
-    AppendError, Bounds, Claim, Fault, Key, LogAppend, LogId, LogRead, Lsn, MemoryLog, NewRecord, NodeId, ReadError,
-    Record, RecordStream, Row, Rows,
+    AppendError, Bounds, Claim, Epoch, Expect, Fault, Key, LogAppend, LogId, LogRead, Lsn, MemoryLog, NewRecord,
+    NodeId, ReadError, Record, RecordStream, Row, Rows,
 };
 use tokio::time::sleep;
 
@@ -188,11 +188,20 @@ impl LogRead for Store {
         self.fails_to_read(log)?;
         self.inner.bounds(log).await
     }
+
+    async fn end(&self, log: LogId) -> Result<Lsn, ReadError> {
+        self.fails_to_read(log)?;
+        LogRead::end(&self.inner, log).await
+    }
+
+    async fn reached(&self, log: LogId, to: Lsn) -> Result<(), ReadError> {
+        self.inner.reached(log, to).await
+    }
 }
 
 #[async_trait]
 impl LogAppend for Store {
-    async fn claim(&self, log: LogId, who: NodeId) -> Result<Claim, AppendError> {
+    async fn claim(&self, log: LogId, who: NodeId, expect: Expect) -> Result<Claim, AppendError> {
         let world = &self.world;
         world.step("crash: before a claim").await;
         let fails = world.goes_wrong(world.scenario.claim_fails);
@@ -202,7 +211,7 @@ impl LogAppend for Store {
             world.disturb(DISTURBANCE_MS);
             return Err(AppendError::Full("simulated".to_owned()));
         }
-        let claim = self.inner.claim(log, who).await;
+        let claim = self.inner.claim(log, who, expect).await;
         self.capture(log);
         world.note(|| format!("log {log}: claimed {:?}", claim.as_ref().map(|claim| claim.epoch)));
         world.step("crash: after a claim").await;
@@ -258,6 +267,7 @@ impl LogAppend for Store {
     /// Only makes a note: when records go is the retention's to choose.
     async fn trim(&self, claim: &Claim, up_to: Lsn) -> Result<(), AppendError> {
         self.world.step("crash: before a trim").await;
+        // Rows that a crash leaves do not come back from before this.
         self.inner.trim(claim, Lsn::FIRST).await?;
         self.world.count("retention: may drop records");
         self.world.note(|| format!("log {}: needs nothing before {up_to}", claim.log));
@@ -286,7 +296,7 @@ impl Rows for Store {
         self.inner.scan(log, prefix, after, limit).await
     }
 
-    async fn put(&self, log: LogId, rows: Vec<Row>) -> Result<(), AppendError> {
+    async fn put(&self, log: LogId, epoch: Epoch, rows: Vec<Row>) -> Result<(), AppendError> {
         let world = &self.world;
         world.step("crash: before rows are put").await;
         if world.goes_wrong(world.scenario.append_is_slow) {
@@ -301,12 +311,17 @@ impl Rows for Store {
             let holds = world.store_dice.chance(300);
             world.note(|| format!("log {log}: put of {count} rows fails, and holds: {holds}"));
             if holds {
-                self.inner.put(log, rows).await?;
+                self.inner.put(log, epoch, rows).await?;
             }
             world.count(if holds { "rows: put fails and holds" } else { "rows: put fails" });
             return Err(AppendError::Full("simulated".to_owned()));
         }
-        self.inner.put(log, rows).await?;
+        let put = self.inner.put(log, epoch, rows).await;
+        if matches!(put, Err(AppendError::Fenced { .. })) {
+            world.count("rows: put is fenced");
+            world.note(|| format!("log {log}: a put of epoch {epoch} is fenced"));
+        }
+        put?;
         world.retention.lock().unsynced.insert(log);
         world.step("crash: after rows were put").await;
         Ok(())

@@ -3,14 +3,18 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
-use roomhook_log::{AppendError, Lsn, Row, Rows};
+use roomhook_log::{Lsn, Row};
 use tokio::sync::watch;
 
 use super::{
     Place, Replay, ReplayState, ReplayStatus, Replayed,
     rows::{self, ReplayRow},
 };
-use crate::{attempt_row::AttemptRow, supervisor::EndpointName};
+use crate::{
+    attempt_row::AttemptRow,
+    own_rows::{OwnRows, Unwritten},
+    supervisor::EndpointName,
+};
 
 /// What does not change while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub(super) enum Wish {
 pub(super) struct Job {
     pub(super) number: u64,
     pub(super) plan: Plan,
+    /// Of whoever has the log since this was started or read.
+    rows: OwnRows,
     progress: Mutex<Progress>,
     pub(super) wish: watch::Sender<Wish>,
     /// True when its task has written its last word.
@@ -81,11 +87,12 @@ impl Progress {
 }
 
 impl Job {
-    pub(super) fn new(number: u64, plan: Plan, progress: Progress) -> Arc<Self> {
+    pub(super) fn new(number: u64, plan: Plan, rows: OwnRows, progress: Progress) -> Arc<Self> {
         let is_over = progress.status != ReplayStatus::Running;
         Arc::new(Self {
             number,
             plan,
+            rows,
             progress: Mutex::new(progress),
             wish: watch::channel(Wish::GoOn).0,
             ended: watch::channel(is_over).0,
@@ -119,7 +126,7 @@ impl Job {
     ///
     /// # Errors
     /// As the store's. Cancel safe: what was half-way is written again next time.
-    pub(super) async fn save(&self, store: &dyn Rows) -> Result<(), AppendError> {
+    pub(super) async fn save(&self) -> Result<(), Unwritten> {
         let (rows, failures) = {
             let progress = self.progress();
             let row = ReplayRow::of(&self.plan, &progress).to_bytes();
@@ -131,7 +138,7 @@ impl Job {
             let rows = [Row { key: rows::job_key(self.number), value: Some(row) }];
             (rows.into_iter().chain(unwritten.map(failure)).collect(), progress.done.failures.len())
         };
-        store.put(rows::LOG, rows).await?;
+        self.rows.put(rows::LOG, rows).await?;
         self.progress().failures_written = failures;
         Ok(())
     }

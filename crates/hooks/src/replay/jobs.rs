@@ -16,6 +16,7 @@ use crate::{
     attempt_row::AttemptRow,
     endpoint::Endpoints,
     handle::{Handle, HandleError},
+    own_rows::OwnRows,
     settings::Destination,
     supervisor::EndpointName,
 };
@@ -122,9 +123,20 @@ impl Replays {
 
     /// Lets them write where they are, and ends.
     pub(crate) async fn shutdown(&self, deadline: Instant) {
+        self.kept.lock().stopping = true;
+        self.rest(deadline).await;
+    }
+
+    /// Forgets them: they belong to whoever has their log now, and are read again when that is this process.
+    pub(crate) async fn forget(&self, deadline: Instant) {
+        self.kept.lock().restored = false;
+        self.rest(deadline).await;
+        self.kept.lock().jobs.clear();
+    }
+
+    async fn rest(&self, deadline: Instant) {
         let mut tasks = {
             let mut kept = self.kept.lock();
-            kept.stopping = true;
             for job in kept.jobs.values() {
                 job.wish.send_replace(Wish::Rest);
             }
@@ -139,7 +151,7 @@ impl Replays {
     }
 
     /// Takes a place among the running ones.
-    fn admit(&self, plan: Plan) -> Result<Arc<Job>, HandleError> {
+    fn admit(&self, plan: Plan, rows: OwnRows) -> Result<Arc<Job>, HandleError> {
         let mut kept = self.kept.lock();
         if !kept.restored || kept.stopping {
             return Err(HandleError::NotNow);
@@ -149,7 +161,7 @@ impl Replays {
         }
         while kept.tasks.try_join_next().is_some() {}
         kept.last += 1;
-        let job = Job::new(kept.last, plan, Progress::new(ReplayStatus::Running));
+        let job = Job::new(kept.last, plan, rows, Progress::new(ReplayStatus::Running));
         kept.jobs.insert(job.number, job.clone());
         Ok(job)
     }
@@ -160,8 +172,8 @@ impl Replays {
 
     fn spawn(&self, handle: &Handle, job: Arc<Job>) {
         let mut kept = self.kept.lock();
-        // Started while the process stops: its row is written, the next process goes on with it.
-        if !kept.stopping {
+        // Started while the process stops, or while it loses the log: its row is written, the next process goes on with it.
+        if !kept.stopping && kept.restored {
             kept.tasks.spawn(run::drive(handle.clone(), self.endpoints.clone(), job));
         }
     }
@@ -173,7 +185,7 @@ async fn read_job(handle: &Handle, number: u64, row: &[u8]) -> Result<Arc<Job>, 
     progress.done.failures = failures(handle, number).await?;
     progress.failures_written = progress.done.failures.len();
     progress.resumed += u32::from(progress.status == ReplayStatus::Running);
-    Ok(Job::new(number, plan, progress))
+    Ok(Job::new(number, plan, handle.world.rows.as_of_now(), progress))
 }
 
 async fn failures(handle: &Handle, number: u64) -> Result<Vec<crate::trail::Attempt>, HandleError> {
@@ -202,11 +214,12 @@ impl Handle {
         }
         let mut ends = Vec::with_capacity(usize::from(self.world.shards));
         for shard in 0..self.world.shards {
-            ends.push(self.world.log.bounds(LogId(shard)).await?.next);
+            ends.push(self.world.log.end(LogId(shard)).await?);
         }
         let (endpoint, generation) = (name.clone(), settings.endpoint.generation);
-        let job = self.replays.admit(Plan { endpoint, generation, replay, started_at: self.world.wall(), ends })?;
-        if let Err(error) = job.save(self.world.rows.as_ref()).await {
+        let plan = Plan { endpoint, generation, replay, started_at: self.world.wall(), ends };
+        let job = self.replays.admit(plan, self.world.rows.as_of_now())?;
+        if let Err(error) = job.save().await {
             self.replays.withdraw(job.number);
             return Err(HandleError::Unwritten(error.to_string()));
         }

@@ -25,6 +25,7 @@ pub use jobs::{KEPT_MAX, RUNNING_MAX};
 pub use run::REPEATS_MAX;
 
 pub(crate) use jobs::Replays;
+pub(crate) use rows::LOG;
 
 /// Failures reported by name.
 pub const FAILURES_KEPT: usize = 100;

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Where they lie.
-pub(super) const LOG: LogId = LogId(0);
+pub(crate) const LOG: LogId = LogId(0);
 /// What the keys of all replays begin with.
 pub(super) const JOBS: &[u8] = b"r";
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use roomhook_log::{LogId, Lsn, ReadError, Record};
+use roomhook_log::{LogId, ReadError, Record};
 use roomhook_room::{MsgSeq, RoomKey};
 use tokio::time::{Instant, sleep};
 
@@ -69,7 +69,7 @@ pub(super) async fn drive(handle: Handle, endpoints: Endpoints, job: Arc<ReplayJ
         (progress.status, progress.reason, progress.waiting) = (status, reason, None);
         progress.ended_at = (status != ReplayStatus::Running).then(|| handle.world.wall());
     }
-    while let Err(error) = job.save(handle.world.rows.as_ref()).await {
+    while let Err(error) = job.save().await {
         tracing::error!(replay = job.number, %error, "cannot write how a replay ended");
         if *job.wish.borrow() == Wish::Rest {
             return;
@@ -136,7 +136,8 @@ impl Run<'_> {
         let world = self.whom.handle.world.clone();
         let from = from.0.max(self.whom.job.progress().place.seq);
         let shard = world.shard_of(room);
-        let end = self.whom.job.plan.ends.get(usize::from(shard)).copied().unwrap_or(Lsn(u64::MAX));
+        let end = self.whom.end_of(shard).await?;
+        world.log.reached(LogId(shard), end).await?;
         let mut walk = RoomWalk::new(world.log.as_ref(), LogId(shard), room, end);
         let (mut pages, mut oldest) = (Vec::new(), None);
         loop {
@@ -195,7 +196,7 @@ impl Run<'_> {
                 begun if begun.shard == shard && begun.lsn.0 > 0 => begun,
                 _ => Place::at(shard, first_at(world.log.as_ref(), log, from.saturating_sub(CLOCK_STEP_MS)).await?),
             };
-            let end = self.whom.job.plan.ends.get(usize::from(shard)).copied().unwrap_or(Lsn(0));
+            let end = self.whom.end_of(shard).await?;
             while place.lsn < end {
                 let batch = match world.log.read(log, place.lsn)?.next_batch().await {
                     Err(ReadError::Trimmed { first, .. }) => {
@@ -345,7 +346,7 @@ impl Run<'_> {
         if self.unsaved < REPEATS_MAX && self.saved.elapsed() < SAVE_EVERY {
             return;
         }
-        while let Err(error) = self.whom.job.save(self.whom.handle.world.rows.as_ref()).await {
+        while let Err(error) = self.whom.job.save().await {
             self.whom.wait(format!("its place cannot be written: {error}"), STORAGE_WAIT).await;
         }
         (self.unsaved, self.saved) = (0, Instant::now());

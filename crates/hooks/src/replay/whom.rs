@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use roomhook_log::{LogId, ReadError, Record};
+use roomhook_log::{LogId, Lsn, ReadError, Record};
 use roomhook_room::{CodecError, Event};
 use tokio::time::sleep;
 
@@ -45,7 +45,11 @@ impl From<WalkError> for Halt {
 impl Halt {
     /// Whether the storage failed in a way that may pass.
     pub(super) fn may_pass(&self) -> bool {
-        matches!(self, Self::Log(ReadError::Io { .. }) | Self::Handle(HandleError::Log(ReadError::Io { .. })))
+        matches!(
+            self,
+            Self::Log(ReadError::Io { .. })
+                | Self::Handle(HandleError::Log(ReadError::Io { .. }) | HandleError::NotNow)
+        )
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -108,6 +112,15 @@ impl Whom<'_> {
             };
             self.wait(why, LOOK_AGAIN).await;
         }
+    }
+
+    /// Where the replay ends in a shard's log: where that ended when it was started, unless it lost its end since.
+    ///
+    /// # Errors
+    /// When the log cannot be asked.
+    pub(super) async fn end_of(self, shard: u16) -> Result<Lsn, Halt> {
+        let end = self.handle.world.log.end(LogId(shard)).await?;
+        Ok(self.job.plan.ends.get(usize::from(shard)).copied().unwrap_or(Lsn(0)).min(end))
     }
 
     /// Says why it sends nothing, and waits a moment.

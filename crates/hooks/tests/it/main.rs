@@ -14,6 +14,7 @@ mod keep_alive;
 mod laws;
 mod misbehaving;
 mod numbers;
+mod owners;
 mod pulling;
 mod receiver;
 mod replays;

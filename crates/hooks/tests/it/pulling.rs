@@ -179,6 +179,25 @@ async fn what_was_lost_with_its_machine_is_told_and_nothing_in_its_place_is_miss
     world.stop().await;
 }
 
+/// Another machine gave it out, which had read further.
+#[tokio::test]
+async fn a_cursor_that_is_ahead_of_what_can_be_read_here_is_waited_for() {
+    let mut world = world().await;
+    for _ in 0..6 {
+        world.say("a", "x").await;
+        world.say("b", "x").await;
+    }
+    let (_, cursor) = catch_up(&world, None, 100).await;
+    world.reads.lag(3);
+    assert_eq!(world.hooks().end().await.expect("end"), cursor, "the end is the log's, not the reader's");
+    let page = ask(&world, Some(&cursor), 100).await;
+    assert!(page.events.is_empty() && page.at_end);
+    world.reads.lag(3);
+    world.say("a", "x").await;
+    assert_eq!(of_room(&catch_up(&world, Some(cursor), 100).await.0, "a"), [7]);
+    world.stop().await;
+}
+
 #[tokio::test]
 async fn a_cursor_of_another_store_is_refused() {
     let mut world = world().await;

@@ -11,7 +11,7 @@ use roomhook_hooks::{
     rows::ExceptionRow,
 };
 
-use roomhook_log::{AppendError, LogId, Lsn, MemoryLog, ReadError, Row, Rows};
+use roomhook_log::{AppendError, Epoch, LogId, Lsn, MemoryLog, ReadError, Row, Rows};
 use roomhook_room::{Endpoint, EndpointId};
 use tokio::sync::watch;
 
@@ -244,10 +244,10 @@ impl Rows for SlowRows {
         self.inner.scan(log, prefix, after, limit).await
     }
 
-    async fn put(&self, log: LogId, rows: Vec<Row>) -> Result<(), AppendError> {
+    async fn put(&self, log: LogId, epoch: Epoch, rows: Vec<Row>) -> Result<(), AppendError> {
         self.waiting.send_replace(*self.held.borrow());
         self.held.subscribe().wait_for(|held| !held).await.expect("held");
-        self.inner.put(log, rows).await
+        self.inner.put(log, epoch, rows).await
     }
 }
 

@@ -13,6 +13,8 @@ use roomhook_log::{Bounds, Key, LogId, LogRead, Lsn, MemoryLog, ReadError, Recor
 pub(crate) struct Reads {
     records: AtomicUsize,
     failing: AtomicUsize,
+    /// So many of the newest records are not there yet, until somebody waits for them.
+    lag: AtomicUsize,
 }
 
 impl Reads {
@@ -24,6 +26,11 @@ impl Reads {
     /// The next reads of one room fail, so many of them.
     pub(crate) fn fail(&self, count: usize) {
         self.failing.store(count, Ordering::Release);
+    }
+
+    /// Reads are so many records behind what is written elsewhere.
+    pub(crate) fn lag(&self, records: usize) {
+        self.lag.store(records, Ordering::Release);
     }
 
     pub(crate) fn left_to_fail(&self) -> usize {
@@ -91,6 +98,18 @@ impl LogRead for WatchedLog {
     }
 
     async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError> {
-        self.log.bounds(log).await
+        let bounds = self.log.bounds(log).await?;
+        let lag = self.reads.lag.load(Ordering::Acquire) as u64;
+        Ok(Bounds { next: Lsn(bounds.next.0.saturating_sub(lag)).max(bounds.first), ..bounds })
+    }
+
+    async fn end(&self, log: LogId) -> Result<Lsn, ReadError> {
+        LogRead::end(&*self.log, log).await
+    }
+
+    async fn reached(&self, log: LogId, to: Lsn) -> Result<(), ReadError> {
+        self.log.reached(log, to).await?;
+        self.reads.lag.store(0, Ordering::Release);
+        Ok(())
     }
 }

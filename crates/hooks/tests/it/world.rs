@@ -16,7 +16,9 @@ use roomhook_hooks::{
     http::{Guard, HttpTransport, SystemResolver, Transport},
     retry::RetryPolicy,
 };
-use roomhook_log::{Claim, Key, LogAppend, LogId, LogRead as _, Lsn, MemoryLog, NewRecord, NodeId, Rows};
+use roomhook_log::{
+    Claim, Expect, Key, LogAppend, LogId, LogRead as _, Lsn, MemoryLog, NewRecord, NodeId, Reign, Reigns, Rows,
+};
 use roomhook_room::{
     AppId, Draft, Endpoint, EndpointId, Event, Message, MsgId, MsgSeq, Origin, Platform, Positions, Priority, RoomId,
     RoomInfo, RoomKey, Start, UnixMillis, UserId, encode_record,
@@ -66,6 +68,7 @@ pub(crate) struct World {
     pub(crate) shards: u16,
     pub(crate) config: Config,
     claims: Vec<Claim>,
+    reigns: watch::Sender<Reigns>,
     seqs: HashMap<String, u64>,
     endpoints: watch::Sender<Arc<Vec<Arc<Endpoint>>>>,
     hooks: Option<Hooks>,
@@ -91,7 +94,7 @@ impl World {
         let log = Arc::new(MemoryLog::new(shards));
         let mut claims = Vec::new();
         for shard in 0..shards {
-            claims.push(log.claim(LogId(shard), NodeId(1)).await.expect("claim"));
+            claims.push(log.claim(LogId(shard), NodeId(1), Expect::Anyone).await.expect("claim"));
         }
         let (endpoints, _) = watch::channel(Arc::new(endpoints.into_iter().map(Arc::new).collect()));
         Self {
@@ -99,6 +102,7 @@ impl World {
             reads: Arc::default(),
             shards,
             config,
+            reigns: watch::Sender::new(reigns_of(&claims)),
             claims,
             seqs: HashMap::new(),
             endpoints,
@@ -126,6 +130,7 @@ impl World {
             transport,
             log,
             rows,
+            self.reigns.subscribe(),
             self.shards,
             self.endpoints.subscribe(),
             self.config.clone(),
@@ -158,9 +163,55 @@ impl World {
         drop(self.hooks.take());
         self.log = log;
         for (shard, claim) in (0..).zip(&mut self.claims) {
-            *claim = self.log.claim(LogId(shard), NodeId(1)).await.expect("claim");
+            *claim = self.log.claim(LogId(shard), NodeId(1), Expect::Anyone).await.expect("claim");
         }
+        self.reigns = watch::Sender::new(reigns_of(&self.claims));
         self.start();
+    }
+
+    /// The owner of a shard claims its log anew, and is not able to say so yet.
+    pub(crate) async fn claim_anew(&mut self, shard: u16) {
+        let claim = self.log.claim(LogId(shard), NodeId(1), Expect::Anyone).await.expect("claim");
+        self.claims[usize::from(shard)] = claim;
+    }
+
+    /// Now it says so.
+    pub(crate) fn tell_of_claims(&self) {
+        self.reigns.send_modify(|reigns| {
+            for claim in &self.claims {
+                reigns.entry(claim.log).and_modify(|reign| reign.epoch = claim.epoch).or_insert(first_reign(claim));
+            }
+        });
+    }
+
+    /// The same, after a while.
+    pub(crate) fn telling_of_claims(&self, after: Duration) -> tokio::task::JoinHandle<()> {
+        let (reigns, now) = (self.reigns.clone(), reigns_of(&self.claims));
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            reigns.send_modify(|reigns| {
+                reigns.iter_mut().zip(now).for_each(|((_, reign), (_, now))| reign.epoch = now.epoch);
+            });
+        })
+    }
+
+    /// The owner of a shard was deposed by somebody else, and knows it.
+    pub(crate) async fn depose(&self, shard: u16) -> Claim {
+        let rival = self.rob(shard).await;
+        let was_owned = self.reigns.send_if_modified(|reigns| reigns.remove(&LogId(shard)).is_some());
+        assert!(was_owned);
+        rival
+    }
+
+    /// The same, and the owner does not know yet.
+    pub(crate) async fn rob(&self, shard: u16) -> Claim {
+        self.log.claim(LogId(shard), NodeId(2), Expect::Anyone).await.expect("claim")
+    }
+
+    /// The one who was deposed has it again.
+    pub(crate) async fn take_again(&mut self, shard: u16) {
+        self.claim_anew(shard).await;
+        self.tell_of_claims();
     }
 
     pub(crate) fn hooks(&self) -> &roomhook_hooks::Handle {
@@ -229,6 +280,11 @@ impl World {
         self.seqs.insert(room.into(), first + count - 1);
     }
 
+    /// Somebody else wrote into the room, up to this number.
+    pub(crate) fn go_on_at(&mut self, room: &str, seq: u64) {
+        self.seqs.insert(room.into(), seq);
+    }
+
     /// The room's numbers begin again: it was made anew.
     pub(crate) fn begin_again(&mut self, room: &str) {
         self.seqs.remove(room);
@@ -259,6 +315,14 @@ impl World {
         let record = NewRecord { key: Key(key.to_bytes()), at_ms: at.0, payload: encode_record(events) };
         self.log.append(&mut self.claims[shard], vec![record], Vec::new()).await.map(|_| ())
     }
+}
+
+fn first_reign(claim: &Claim) -> Reign {
+    Reign { epoch: claim.epoch, since: claim.epoch }
+}
+
+fn reigns_of(claims: &[Claim]) -> Reigns {
+    claims.iter().map(|claim| (claim.log, first_reign(claim))).collect()
 }
 
 pub(crate) fn draft(text: &str) -> Draft {

@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use roomhook_log::{Claim, LogAppend, LogId, LogRead, Lsn, NodeId, Rows};
+use roomhook_log::{Claim, Expect, LogAppend, LogId, LogRead, Lsn, NodeId, Rows};
 use roomhook_log_disk::{DiskLog, Full, OpenError, Taken};
 
 use crate::store::{files, in_memory, read_all, record, row, small};
@@ -30,7 +30,7 @@ async fn write(store: &DiskLog, claim: &mut Claim, numbers: std::ops::Range<u64>
         let records = vec![record("room", format!("{number} {}", "x".repeat(200)))];
         store.append(claim, records, vec![row("top", &number.to_string())]).await.expect("append");
         if number % 10 == 0 {
-            store.put(LOG, vec![row("cursor", &number.to_string())]).await.expect("put");
+            store.put(LOG, claim.epoch, vec![row("cursor", &number.to_string())]).await.expect("put");
         }
     }
 }
@@ -40,7 +40,7 @@ async fn what_is_restored_is_what_was_there_and_goes_on_as_another_store() {
     let folder = in_memory();
     let (path, to) = (folder.path().join("store"), folder.path().join("backup"));
     let store = DiskLog::open(small(&path)).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     write(&store, &mut claim, 0..300).await;
     store.trim(&claim, Lsn(100)).await.expect("trim");
     store.retain().await.expect("retain");
@@ -60,7 +60,7 @@ async fn what_is_restored_is_what_was_there_and_goes_on_as_another_store() {
     assert_eq!(store.get(LOG, b"cursor").await.expect("get").as_deref(), Some(&b"290"[..]));
     let bounds = store.bounds(LOG).await.expect("bounds");
     assert_eq!(bounds.epoch.losses(), 1, "positions are given out again");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     write(&store, &mut claim, 0..20).await;
     store.shutdown().await;
     let store = DiskLog::open(small(&restored)).expect("open again");
@@ -78,7 +78,7 @@ async fn whatever_happens_meanwhile_all_that_was_acknowledged_before_is_in_it() 
     let writer = tokio::spawn({
         let (store, acknowledged, stop) = (Arc::clone(&store), Arc::clone(&acknowledged), Arc::clone(&stop));
         async move {
-            let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+            let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
             let mut number = 0;
             while !stop.load(Ordering::Relaxed) {
                 write(&store, &mut claim, number..number + 1).await;
@@ -116,7 +116,7 @@ async fn a_backup_that_is_not_whole_or_does_not_fit_is_refused_and_nothing_is_ma
     let folder = in_memory();
     let (path, to) = (folder.path().join("store"), folder.path().join("backup"));
     let store = DiskLog::open(small(&path)).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     write(&store, &mut claim, 0..200).await;
     assert!(matches!(backup(&path, &path), Err(OpenError::NotEmpty { .. })));
     assert!(matches!(backup(&folder.path().join("no"), &to), Err(OpenError::NoStore { .. })));
@@ -151,7 +151,7 @@ async fn a_restore_that_was_cut_off_is_repeated_and_never_taken_for_a_store() {
     let (path, to, restored) =
         (folder.path().join("store"), folder.path().join("backup"), folder.path().join("restored"));
     let store = DiskLog::open(small(&path)).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     write(&store, &mut claim, 0..200).await;
     backup(&path, &to).expect("backup");
     store.shutdown().await;
@@ -169,7 +169,7 @@ async fn linked_segments_cost_no_room() {
     let folder = in_memory();
     let (path, to) = (folder.path().join("store"), folder.path().join("backup"));
     let store = DiskLog::open(small(&path)).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     write(&store, &mut claim, 0..200).await;
     DiskLog::backup(&path, &to, Full::Linked, &mut |_, _| {}).expect("backup");
     let links = |file: &Path| fs::metadata(file).expect("metadata").nlink();

@@ -8,7 +8,7 @@ use roomhook_log::{Claim, Log, Lsn, contract};
 use roomhook_log_disk::DiskLog;
 use tempfile::TempDir;
 
-use crate::store::small;
+use crate::store::{copy, small};
 
 #[derive(Default)]
 struct Journal {
@@ -49,6 +49,16 @@ impl contract::Factory for Journal {
     async fn reopen(&self, store: Arc<dyn Log>) -> Arc<dyn Log> {
         drop(store);
         self.close().await;
+        self.open()
+    }
+
+    /// A copy of the files as they are, with nothing of the mirror: all that was written behind the answers is lost.
+    async fn crash(&self, store: Arc<dyn Log>) -> Arc<dyn Log> {
+        let left = copy(self.folders.lock().last().expect("a store was created").path());
+        drop(store);
+        self.close().await;
+        std::fs::remove_dir_all(left.path().join("mirror")).expect("the mirror");
+        self.folders.lock().push(left);
         self.open()
     }
 

@@ -8,7 +8,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use roomhook_log::{Key, LogAppend, LogId, LogRead, Lsn, NodeId, Record, Rows};
+use roomhook_log::{Expect, Key, LogAppend, LogId, LogRead, Lsn, NodeId, Record, Rows};
 use roomhook_log_disk::{DiskConfig, DiskLog};
 
 use crate::store::{read_all, record, row, small};
@@ -112,14 +112,14 @@ async fn writer() {
     let store = DiskLog::open(config(Path::new(&path))).expect("open");
     let before = store.last(LogId(0), &Key(b"room"[..].into()), Lsn(u64::MAX), 1).await.expect("last");
     let mut number = before.first().map_or(0, |record| number(record) + 1);
-    let mut claim = store.claim(LogId(0), NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LogId(0), NodeId(1), Expect::Anyone).await.expect("claim");
     loop {
         let records =
             (0..1 + number % 40).map(|n| record("room", format!("{number} {n} {}", "x".repeat(300)))).collect();
         let last = store.append(&mut claim, records, vec![row("top", &number.to_string())]).await.expect("append");
         // The parent may be gone already.
         let _ = writeln!(std::io::stdout(), "acked {}", last.0);
-        store.put(LogId(0), vec![row("cursor", &number.to_string())]).await.expect("put");
+        store.put(LogId(0), claim.epoch, vec![row("cursor", &number.to_string())]).await.expect("put");
         let _ = writeln!(std::io::stdout(), "put {number}");
         if number.is_multiple_of(20) {
             store.trim(&claim, Lsn(last.0.saturating_sub(1_000))).await.expect("trim");

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use roomhook_log::{LogAppend, LogId, LogRead, NodeId, ReadError, Record, Rows};
+use roomhook_log::{Expect, LogAppend, LogId, LogRead, NodeId, ReadError, Record, Rows};
 use roomhook_log_disk::{DiskLog, OpenError};
 
 use crate::store::{copy, files, read_all, record, row, small};
@@ -32,13 +32,13 @@ async fn content(store: &DiskLog) -> Result<Content, ReadError> {
 /// A closed store of many segments, with dumps, of which the oldest segments are gone.
 async fn written(path: &Path) -> Content {
     let store = DiskLog::open(small(path)).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
-    let mut other = store.claim(LogId(1), NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
+    let mut other = store.claim(LogId(1), NodeId(1), Expect::Anyone).await.expect("claim");
     for number in 0..60 {
         let records = (0..10).map(|n| record("room", format!("{number}/{n} {}", "x".repeat(100)))).collect();
         store.append(&mut claim, records, vec![row("top", &number.to_string())]).await.expect("append");
         store.append(&mut other, vec![record("quiet", format!("{number}"))], vec![]).await.expect("append");
-        store.put(LOG, vec![row("cursor", &number.to_string())]).await.expect("put");
+        store.put(LOG, claim.epoch, vec![row("cursor", &number.to_string())]).await.expect("put");
         if number == 30 {
             store.trim(&claim, roomhook_log::Lsn(150)).await.expect("trim");
             store.trim(&other, roomhook_log::Lsn(15)).await.expect("trim");

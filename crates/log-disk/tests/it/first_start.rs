@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use roomhook_log::{LogAppend, LogId, NodeId};
+use roomhook_log::{Expect, LogAppend, LogId, NodeId};
 use roomhook_log_disk::{DiskLog, OpenError, Rehearsal};
 
 use crate::store::{copy, in_memory, read_all, record, rehearse, small, written};
@@ -18,7 +18,8 @@ const CHILD: &str = "ROOMHOOK_FIRST_START_CHILD";
 async fn starts_and_stores(path: &Path, what: &str) {
     let store = DiskLog::open(small(path)).unwrap_or_else(|error| panic!("{what}: {error}"));
     for log in [LogId(0), LogId(1), LogId::DIRECTORY] {
-        let mut claim = store.claim(log, NodeId(1)).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let mut claim =
+            store.claim(log, NodeId(1), Expect::Anyone).await.unwrap_or_else(|error| panic!("{what}: {error}"));
         store.append(&mut claim, vec![record("room", "a")], vec![]).await.expect("append");
     }
     store.shutdown().await;

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use roomhook_log::{LogAppend, LogId, LogRead, Lsn, NodeId, Rows};
+use roomhook_log::{Expect, LogAppend, LogId, LogRead, Lsn, NodeId, Rows};
 use roomhook_log_disk::{DiskConfig, DiskLog, Durability};
 
 use crate::store::{copy, read_all, record, row, settled, small};
@@ -18,7 +18,7 @@ fn config(path: &Path, boot: u64) -> DiskConfig {
 async fn stopped() -> (tempfile::TempDir, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("tempdir");
     let store = DiskLog::open(config(folder.path(), 1)).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     for number in 0..20 {
         store.append(&mut claim, vec![record("room", number.to_string())], vec![]).await.expect("append");
     }
@@ -38,7 +38,7 @@ async fn losses(path: &Path, boot: u64) -> (u32, Lsn) {
     let bounds = store.bounds(LOG).await.expect("bounds");
     let silent = store.bounds(LogId(1)).await.expect("bounds").epoch.losses();
     assert_eq!(silent, bounds.epoch.losses(), "also a log that has nothing may have had something");
-    let claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     assert_eq!(claim.epoch.losses(), silent);
     assert_eq!(read_all(&store, LOG).await.expect("read").len() as u64, claim.next.0 - 1, "dense");
     store.shutdown().await;
@@ -68,7 +68,8 @@ async fn a_loss_is_told_also_when_the_start_that_accepts_it_is_cut_off() {
     for put in [false, true] {
         let store = DiskLog::open(config(older.path(), 2)).expect("open");
         if put {
-            store.put(LOG, vec![row("cursor", "1")]).await.expect("put");
+            let epoch = store.bounds(LOG).await.expect("bounds").epoch;
+            store.put(LOG, epoch, vec![row("cursor", "1")]).await.expect("put");
         }
         settled(&store).await;
         let cut = copy(older.path());
@@ -83,12 +84,12 @@ async fn a_loss_is_told_also_when_the_start_that_accepts_it_is_cut_off() {
 async fn with_every_sync_waited_for_a_machine_that_stops_loses_nothing() {
     let folder = tempfile::tempdir().expect("tempdir");
     let store = DiskLog::open(DiskConfig { boot: 1, ..small(folder.path()) }).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     store.append(&mut claim, vec![record("room", "a")], vec![]).await.expect("append");
     settled(&store).await;
     let cut = copy(folder.path());
     store.shutdown().await;
     let store = DiskLog::open(DiskConfig { boot: 2, ..small(cut.path()) }).expect("open");
-    assert_eq!(store.claim(LOG, NodeId(1)).await.expect("claim").epoch.losses(), 0);
+    assert_eq!(store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim").epoch.losses(), 0);
     store.shutdown().await;
 }

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use prometheus_client::{encoding::text::encode, registry::Registry};
-use roomhook_log::{AppendError, LogAppend, LogId, LogRead, Lsn, NodeId, ReadError, Rows};
+use roomhook_log::{AppendError, Epoch, Expect, LogAppend, LogId, LogRead, Lsn, NodeId, ReadError, Rows};
 use roomhook_log_disk::{DiskConfig, DiskLog, Health, OpenError};
 
 use crate::store::{read_all, record, row, small, soon, written};
@@ -32,12 +32,12 @@ async fn a_full_disk_refuses_records_and_keeps_the_rest_going() {
     let full = DiskConfig { free_bytes_min: beyond_what_is_free(folder.path()), ..small(folder.path()) };
     let store = DiskLog::open(full).expect("a full disk can be opened");
     assert_eq!(store.health(), Health::Full, "known before anybody is refused");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("a start must be possible");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("a start must be possible");
     match store.append(&mut claim, vec![record("room", "no")], vec![]).await {
         Err(AppendError::Full(reason)) => assert!(reason.contains("are kept in reserve: free "), "{reason}"),
         other => panic!("refused as full, not {other:?}"),
     }
-    store.put(LOG, vec![row("cursor", "1")]).await.expect("webhooks go on");
+    store.put(LOG, claim.epoch, vec![row("cursor", "1")]).await.expect("webhooks go on");
     store.trim(&claim, claim.next).await.expect("retention goes on");
     assert_eq!(read_all(&store, LOG).await.expect("reads go on").len(), 32, "the claim is a record too");
     store.shutdown().await;
@@ -45,7 +45,7 @@ async fn a_full_disk_refuses_records_and_keeps_the_rest_going() {
     let store = DiskLog::open(small(folder.path())).expect("open");
     assert_eq!(store.health(), Health::Ok);
     assert_eq!(store.get(LOG, b"cursor").await.expect("get").as_deref(), Some(&b"1"[..]));
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     store.append(&mut claim, vec![record("room", "yes")], vec![]).await.expect("room again");
     store.shutdown().await;
 }
@@ -56,7 +56,7 @@ async fn retention_makes_room_on_a_full_disk() {
     written(folder.path(), 30).await;
     let full = DiskConfig { free_bytes_min: beyond_what_is_free(folder.path()), ..small(folder.path()) };
     let store = DiskLog::open(full).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     assert!(matches!(store.append(&mut claim, vec![record("room", "no")], vec![]).await, Err(AppendError::Full(_))));
     store.trim(&claim, claim.next).await.expect("trim");
     store.retain().await.expect("retain");
@@ -71,11 +71,11 @@ async fn when_even_the_reserve_is_used_up_nothing_is_written_and_reads_go_on() {
     written(folder.path(), 3).await;
     let full = DiskConfig { free_bytes_min: u64::MAX / 2, ..small(folder.path()) };
     let store = DiskLog::open(full).expect("a full disk can be opened");
-    match store.claim(LOG, NodeId(1)).await {
+    match store.claim(LOG, NodeId(1), Expect::Anyone).await {
         Err(AppendError::Full(reason)) => assert!(reason.contains("or lower that setting"), "{reason}"),
         other => panic!("refused as full, not {other:?}"),
     }
-    assert!(matches!(store.put(LOG, vec![row("cursor", "1")]).await, Err(AppendError::Full(_))));
+    assert!(matches!(store.put(LOG, Epoch(1), vec![row("cursor", "1")]).await, Err(AppendError::Full(_))));
     assert_eq!(read_all(&store, LOG).await.expect("reads go on").len(), 31);
     store.shutdown().await;
 }
@@ -85,7 +85,7 @@ async fn when_the_mirror_fails_the_store_takes_no_more_and_the_next_start_makes_
     let folder = tempfile::tempdir().expect("tempdir");
     let config = DiskConfig { memtable_bytes: 16 << 10, ..small(folder.path()) };
     let store = DiskLog::open(config.clone()).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     store.append(&mut claim, vec![record("room", "before")], vec![]).await.expect("append");
     // The folder is taken away: the next memtable cannot be written out.
     fs::remove_dir_all(folder.path().join("mirror/keyspaces")).expect("remove");
@@ -100,7 +100,10 @@ async fn when_the_mirror_fails_the_store_takes_no_more_and_the_next_start_makes_
     .await;
     assert!(matches!(error, AppendError::Poisoned { log: LOG, .. }), "nothing of it was written: {error}");
     for log in [LOG, LogId(1)] {
-        assert!(matches!(store.claim(log, NodeId(2)).await, Err(AppendError::Poisoned { .. })), "sticky, for all logs");
+        assert!(
+            matches!(store.claim(log, NodeId(2), Expect::Anyone).await, Err(AppendError::Poisoned { .. })),
+            "sticky, for all logs"
+        );
     }
     assert!(matches!(store.health(), Health::Poisoned(reason) if reason.starts_with("the mirror failed: ")));
     // What is in memory is still read.
@@ -134,7 +137,7 @@ impl NextNow for Box<dyn roomhook_log::RecordStream> {
 async fn a_shutdown_finishes_what_is_queued_and_ends_streams() {
     let folder = tempfile::tempdir().expect("tempdir");
     let store = DiskLog::open(small(folder.path())).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     let mut stream = store.read(LOG, Lsn(3)).expect("read");
     let reader = tokio::spawn(async move { (stream.next_batch().await, stream.next_batch().await) });
     store.append(&mut claim, vec![record("room", "a"), record("room", "b")], vec![]).await.expect("append");
@@ -163,7 +166,7 @@ async fn a_store_that_is_only_dropped_can_be_opened_again() {
         })
         .await;
         assert_eq!(store.bounds(LOG).await.expect("bounds").next, Lsn(1 + 2 * life));
-        let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+        let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
         store.append(&mut claim, vec![record("room", "a")], vec![]).await.expect("append");
     }
 }
@@ -193,7 +196,7 @@ async fn metrics_follow_the_log() {
     let store = DiskLog::open(small(folder.path())).expect("open");
     let mut registry = Registry::default();
     store.register(&mut registry);
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     store.append(&mut claim, (0..5).map(|_| record("room", "a")).collect(), vec![]).await.expect("append");
     let mut text = String::new();
     encode(&mut text, &registry).expect("encode");
@@ -208,12 +211,12 @@ async fn metrics_follow_the_log() {
 async fn a_caller_that_goes_away_does_not_stop_the_committer() {
     let folder = tempfile::tempdir().expect("tempdir");
     let store = DiskLog::open(small(folder.path())).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     for _ in 0..20 {
         // The outcome of a dropped append is unknown; the next claim finds out.
         let append = store.append(&mut claim, vec![record("room", "a")], vec![]);
         let _ = tokio::time::timeout(Duration::ZERO, append).await;
-        claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+        claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     }
     assert_eq!(read_all(&store, LOG).await.expect("read").len() as u64, claim.next.0 - 1);
     store.shutdown().await;

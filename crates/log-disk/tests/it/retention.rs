@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use roomhook_log::{LogAppend, LogId, LogRead, Lsn, NewRecord, NodeId};
+use roomhook_log::{Expect, LogAppend, LogId, LogRead, Lsn, NewRecord, NodeId};
 use roomhook_log_disk::{DiskConfig, DiskLog};
 
 use crate::store::{read_all, record, small};
@@ -18,7 +18,7 @@ const HOUR_MS: u64 = 3_600_000;
 
 /// One append of 20 records per hour.
 async fn a_day(store: &DiskLog, hours: std::ops::Range<u64>) -> roomhook_log::Claim {
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     for hour in hours {
         let of_hour = |n| NewRecord { at_ms: hour * HOUR_MS, ..record("room", format!("{n} {}", "x".repeat(2_000))) };
         store.append(&mut claim, (0..20).map(of_hour).collect(), vec![]).await.expect("append");

@@ -8,7 +8,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use roomhook_log::{Key, LogAppend, LogId, LogRead, NewRecord, NodeId, ReadError, Record, Row, Rows, TailLimits};
+use roomhook_log::{
+    Expect, Key, LogAppend, LogId, LogRead, NewRecord, NodeId, ReadError, Record, Row, Rows, TailLimits,
+};
 use roomhook_log_disk::{DiskConfig, DiskLog, OpenError, Rehearsal};
 use tempfile::TempDir;
 
@@ -57,7 +59,7 @@ pub(crate) async fn read_all(store: &DiskLog, log: LogId) -> Result<Vec<Record>,
 /// A closed store whose log 0 has `appends` appends of ten records, each with the row `top` in the same commit.
 pub(crate) async fn written(path: &Path, appends: u32) {
     let store = DiskLog::open(small(path)).expect("open");
-    let mut claim = store.claim(LogId(0), NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LogId(0), NodeId(1), Expect::Anyone).await.expect("claim");
     for number in 0..appends {
         let records = (0..10).map(|n| record("room", format!("{number}/{n} {}", "x".repeat(100)))).collect();
         store.append(&mut claim, records, vec![row("top", &number.to_string())]).await.expect("append");

@@ -7,6 +7,7 @@
 //! ```
 
 mod claims;
+mod ends;
 mod order;
 mod reads;
 mod restarts;
@@ -32,6 +33,10 @@ pub trait Factory: Send + Sync {
     /// Ends the process that has `store` open and opens again what it left.
     async fn reopen(&self, store: Arc<dyn Log>) -> Arc<dyn Log>;
 
+    /// Ends the process that has `store` open in the middle of what it does behind its answers, and opens again what it left:
+    /// rows of the owner come back older, if they ever do.
+    async fn crash(&self, store: Arc<dyn Log>) -> Arc<dyn Log>;
+
     /// Calls `trim(claim, up_to)` and waits until the backend has dropped what it may. Something must have been
     /// dropped if `up_to` is a few hundred records from the start.
     async fn trim(&self, store: &Arc<dyn Log>, claim: &Claim, up_to: Lsn);
@@ -49,5 +54,6 @@ pub async fn all(factory: &dyn Factory) {
     claims::all(factory).await;
     rows::all(factory).await;
     reads::all(factory).await;
+    ends::all(factory).await;
     restarts::all(factory).await;
 }

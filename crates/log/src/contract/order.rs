@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     error::ReadError,
-    limits::{APPEND_RECORDS_MAX, PAYLOAD_BYTES_MAX, ROW_KEY_BYTES_MAX},
-    types::{Bounds, Epoch, Key, LogId, Lsn, NewRecord},
+    limits::{APPEND_BYTES_MAX, APPEND_RECORDS_MAX, PAYLOAD_BYTES_MAX, ROW_KEY_BYTES_MAX},
+    types::{Bounds, Epoch, Expect, Key, LogId, Lsn, NewRecord, NodeId},
 };
 
 pub(super) async fn all(factory: &dyn Factory) {
@@ -18,6 +18,7 @@ pub(super) async fn all(factory: &dyn Factory) {
     an_append_of_rows_only_moves_nothing(factory).await;
     logs_do_not_mix(factory).await;
     what_is_too_large_is_refused_whole(factory).await;
+    the_largest_append_fits(factory).await;
     a_log_that_is_not_there_is_named(factory).await;
 }
 
@@ -101,13 +102,34 @@ async fn what_is_too_large_is_refused_whole(factory: &dyn Factory) {
     }
     let too_many = records("a", 0..APPEND_RECORDS_MAX as u64 + 1);
     assert!(is_refused(&store.append(&mut owner, too_many, Vec::new()).await), "too many records are refused");
+    let too_heavy = (0..APPEND_BYTES_MAX / PAYLOAD_BYTES_MAX)
+        .map(|n| NewRecord { payload: Bytes::from(vec![0; PAYLOAD_BYTES_MAX]), ..record("a", n as u64) });
+    let too_heavy = store.append(&mut owner, too_heavy.collect(), Vec::new()).await;
+    assert!(is_refused(&too_heavy), "with their keys they are too large together");
     let long_row = row(&"k".repeat(ROW_KEY_BYTES_MAX + 1), "v");
     assert!(is_refused(&store.append(&mut owner, Vec::new(), vec![long_row.clone()]).await));
-    assert!(store.put(LOG, vec![long_row]).await.is_err(), "a long row key is refused");
+    assert!(store.put(LOG, owner.epoch, vec![long_row]).await.is_err(), "a long row key is refused");
 
     assert_eq!(store.bounds(LOG).await.expect("bounds"), before, "nothing was written");
     assert_eq!(store.state(LOG, b"r").await.expect("state"), None, "no row either");
     assert_eq!(append(&store, &mut owner, records("a", 0..1)).await, before.next, "and the claim goes on");
+}
+
+async fn the_largest_append_fits(factory: &dyn Factory) {
+    let store = factory.create().await;
+    let mut owner = claim(&store, LOG).await;
+    let of_bytes = |bytes| NewRecord { payload: Bytes::from(vec![7; bytes]), ..record("a", 1) };
+    let whole = APPEND_BYTES_MAX / PAYLOAD_BYTES_MAX - 1;
+    let mut largest: Vec<_> = (0..whole).map(|_| of_bytes(PAYLOAD_BYTES_MAX)).collect();
+    largest.push(of_bytes(PAYLOAD_BYTES_MAX - whole - 1));
+    let last = append(&store, &mut owner, largest.clone()).await;
+    assert!(is_refused(
+        &store.append(&mut owner, largest.into_iter().chain([of_bytes(0)]).collect(), Vec::new()).await
+    ));
+    let many = (0..APPEND_RECORDS_MAX as u64).map(|n| record("many", n)).collect();
+    assert_eq!(append(&store, &mut owner, many).await.0, last.0 + APPEND_RECORDS_MAX as u64);
+    let store = factory.reopen(store).await;
+    assert_eq!(read_all(&store, LOG).await.len(), 1 + whole + 1 + APPEND_RECORDS_MAX);
 }
 
 async fn a_log_that_is_not_there_is_named(factory: &dyn Factory) {
@@ -115,6 +137,8 @@ async fn a_log_that_is_not_there_is_named(factory: &dyn Factory) {
     let missing = LogId(999);
     assert!(matches!(store.bounds(missing).await, Err(ReadError::NoSuchLog(log)) if log == missing));
     assert!(matches!(store.read(missing, Lsn(1)), Err(ReadError::NoSuchLog(log)) if log == missing));
-    assert!(store.claim(missing, crate::types::NodeId(1)).await.is_err());
-    assert!(store.put(missing, vec![row("a", "b")]).await.is_err());
+    assert!(matches!(store.end(missing).await, Err(ReadError::NoSuchLog(log)) if log == missing));
+    assert!(matches!(store.reached(missing, Lsn(1)).await, Err(ReadError::NoSuchLog(log)) if log == missing));
+    assert!(store.claim(missing, NodeId(1), Expect::Anyone).await.is_err());
+    assert!(store.put(missing, Epoch(0), vec![row("a", "b")]).await.is_err());
 }

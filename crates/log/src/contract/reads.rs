@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Factory, LOG,
-    story::{append, claim, key, next_batch, read_through, record, records, soon, texts},
+    story::{append, claim, key, next_batch, poll_once, read_through, record, records, soon, texts},
 };
 use crate::{
     api::Log,
@@ -65,7 +65,7 @@ async fn a_reader_that_stops_waiting_loses_nothing(factory: &dyn Factory) {
     let mut appended = 1;
     // Each wait is polled once and dropped, before, while and after there is something to read.
     while seen.len() < 200 {
-        let polled = futures_poll_once(stream.next_batch()).await;
+        let polled = poll_once(stream.next_batch()).await;
         if let Some(batch) = polled {
             seen.extend(batch.expect("read").iter().cloned());
         } else if appended < 200 {
@@ -78,20 +78,11 @@ async fn a_reader_that_stops_waiting_loses_nothing(factory: &dyn Factory) {
     assert!((1..).zip(&seen).all(|(lsn, record)| record.lsn == Lsn(lsn)), "nothing lost, nothing repeated");
 }
 
-/// Polls once and drops the future if it is not ready.
-async fn futures_poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        biased;
-        value = future => Some(value),
-        () = std::future::ready(()) => None,
-    }
-}
-
 async fn a_reader_may_wait_for_the_future(factory: &dyn Factory) {
     let store = factory.create().await;
     let mut owner = claim(&store, LOG).await;
     let mut stream = store.read(LOG, Lsn(5)).expect("read");
-    assert!(futures_poll_once(stream.next_batch()).await.is_none());
+    assert!(poll_once(stream.next_batch()).await.is_none());
     append(&store, &mut owner, records("a", 0..2)).await;
     let last = append(&store, &mut owner, records("a", 2..6)).await;
     assert_eq!(texts(&read_through(&mut stream, Lsn(5), last).await), ["a 3", "a 4", "a 5"]);

@@ -2,7 +2,7 @@
 
 use super::{
     Factory, LOG,
-    story::{append, claim, key, read_all, record, records, row, texts},
+    story::{append, claim, key, put, read_all, record, records, row, texts},
 };
 use crate::{
     error::{AppendError, ReadError},
@@ -25,7 +25,7 @@ async fn a_restart_keeps_everything(factory: &dyn Factory) {
             let rows = vec![row("top", &numbers.end.to_string())];
             store.append(&mut owner, records("a", numbers), rows).await.expect("append");
         }
-        store.put(LOG, vec![row("cursor", &life.to_string())]).await.expect("put");
+        put(&store, owner.epoch, row("cursor", &life.to_string())).await;
         let before = read_all(&store, LOG).await;
         let old_stream = store.read(LOG, owner.next).expect("read");
 

@@ -4,10 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
+use super::LOG;
 use crate::{
     api::{Claim, Log, RecordStream},
     error::{AppendError, ReadError},
-    types::{Key, LogId, Lsn, NewRecord, NodeId, Record, Row},
+    types::{Epoch, Expect, Key, LogId, Lsn, NewRecord, NodeId, Record, Row},
 };
 
 pub(super) fn key(name: &str) -> Key {
@@ -36,11 +37,45 @@ pub(super) fn texts(records: &[Record]) -> Vec<String> {
 }
 
 pub(super) async fn claim(store: &Arc<dyn Log>, log: LogId) -> Claim {
-    store.claim(log, NodeId(7)).await.expect("a healthy log can be claimed")
+    store.claim(log, NodeId(7), Expect::Anyone).await.expect("a healthy log can be claimed")
 }
 
 pub(super) async fn append(store: &Arc<dyn Log>, claim: &mut Claim, records: Vec<NewRecord>) -> Lsn {
     store.append(claim, records, Vec::new()).await.expect("a healthy log takes records")
+}
+
+/// Webhooks of the owner of this epoch write a row.
+pub(super) async fn put(store: &Arc<dyn Log>, epoch: Epoch, row: Row) {
+    store.put(LOG, epoch, vec![row]).await.expect("a healthy log takes rows");
+}
+
+pub(super) async fn state(store: &Arc<dyn Log>, key: &str) -> Option<String> {
+    text(store.state(LOG, key.as_bytes()).await.expect("state"))
+}
+
+pub(super) async fn get(store: &Arc<dyn Log>, key: &str) -> Option<String> {
+    text(store.get(LOG, key.as_bytes()).await.expect("get"))
+}
+
+fn text(value: Option<Bytes>) -> Option<String> {
+    value.map(|value| String::from_utf8_lossy(&value).into_owned())
+}
+
+/// What a fenced call says of epochs: the present one and the caller's.
+pub(super) fn fenced<T: std::fmt::Debug>(outcome: Result<T, AppendError>) -> (Epoch, Epoch) {
+    match outcome {
+        Err(AppendError::Fenced { log: LOG, current, ours }) => (current, ours),
+        other => panic!("it is fenced, not {other:?}"),
+    }
+}
+
+/// Polls once and drops the future if it is not ready.
+pub(super) async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        value = future => Some(value),
+        () = std::future::ready(()) => None,
+    }
 }
 
 /// Fails the test instead of hanging it; generous, because the machine may be busy.

@@ -18,7 +18,7 @@ use crate::{
     error::{AppendError, ReadError},
     limits::{check_append, check_put},
     tail::{ColdRead, Tail, TailLimits, TailStream},
-    types::{Bounds, Key, LogId, Lsn, NewRecord, NodeId, Record, Row},
+    types::{Bounds, Epoch, Expect, Key, LogId, Lsn, NewRecord, NodeId, Record, Row},
 };
 
 pub use self::fault::{Fault, Hold};
@@ -87,13 +87,20 @@ impl MemoryLog {
     /// The process dies and starts again: handles and streams of this one are closed, everything written is kept.
     #[must_use]
     pub fn restart(&self) -> Self {
-        self.end(State::after_restart)
+        self.next_life(State::after_restart)
+    }
+
+    /// As [`MemoryLog::restart`], but the process had not time for everything: the owner's rows of the last `appends` (of those
+    /// that had any, at most a few) are as they were before.
+    #[must_use]
+    pub fn crash(&self, appends: usize) -> Self {
+        self.next_life(|state| state.after_restart().with_older_rows(state, appends))
     }
 
     /// The power fails: as [`MemoryLog::restart`], and rows that were put since the last append of their log are gone.
     #[must_use]
     pub fn power_loss(&self) -> Self {
-        self.end(State::after_power_loss)
+        self.next_life(State::after_power_loss)
     }
 
     /// The machine stops before the disk had everything: as [`MemoryLog::restart`], and of `log` the records from `end` on are gone,
@@ -106,7 +113,7 @@ impl MemoryLog {
         Self::assemble(kept.into_iter(), self.limits)
     }
 
-    fn end(&self, keep: impl Fn(&State) -> State) -> Self {
+    fn next_life(&self, keep: impl Fn(&State) -> State) -> Self {
         let kept: Vec<_> = self.logs.iter().map(|(log, one)| (*log, one.close(&keep))).collect();
         Self::assemble(kept.into_iter(), self.limits)
     }
@@ -216,14 +223,24 @@ impl LogRead for MemoryLog {
     async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError> {
         Ok(self.log(log)?.state.lock().bounds())
     }
+
+    async fn end(&self, log: LogId) -> Result<Lsn, ReadError> {
+        let state = self.log(log)?.state.lock();
+        state.check_open()?;
+        Ok(state.bounds().next)
+    }
+
+    async fn reached(&self, log: LogId, to: Lsn) -> Result<(), ReadError> {
+        self.log(log)?.tail.reached(to).await
+    }
 }
 
 #[async_trait]
 impl LogAppend for MemoryLog {
-    async fn claim(&self, log: LogId, who: NodeId) -> Result<Claim, AppendError> {
+    async fn claim(&self, log: LogId, who: NodeId, expect: Expect) -> Result<Claim, AppendError> {
         let one = self.log_to_write(log)?;
         let mut state = one.state.lock();
-        state.check_writable(log)?;
+        state.check_claim(log, expect)?;
         one.tail.publish(state.claim(who));
         Ok(Claim { log, epoch: state.epoch, next: state.bounds().next })
     }
@@ -257,7 +274,7 @@ impl LogAppend for MemoryLog {
         let one = self.log_to_write(claim.log)?;
         let mut state = one.state.lock();
         state.check_writer(claim)?;
-        state.trim(up_to);
+        state.give_up(up_to);
         Ok(())
     }
 }
@@ -282,10 +299,10 @@ impl Rows for MemoryLog {
         Ok(state::scan(&state.rows, prefix, after, limit))
     }
 
-    async fn put(&self, log: LogId, rows: Vec<Row>) -> Result<(), AppendError> {
+    async fn put(&self, log: LogId, epoch: Epoch, rows: Vec<Row>) -> Result<(), AppendError> {
         check_put(&rows)?;
         let mut state = self.log_to_write(log)?.state.lock();
-        state.check_writable(log)?;
+        state.check_epoch(log, epoch)?;
         state.put_unsynced(rows);
         Ok(())
     }

@@ -12,10 +12,13 @@ use crate::{
     api::Claim,
     error::{AppendError, ReadError},
     tail::prefix_within_limits,
-    types::{Bounds, Epoch, Key, LogId, Lsn, NewRecord, NodeId, Record, Row},
+    types::{Bounds, Epoch, Expect, Key, LogId, Lsn, NewRecord, NodeId, Record, Row},
 };
 
 type RowMap = BTreeMap<Bytes, Bytes>;
+
+/// Appends with rows that a crash can take the rows back of.
+const OLDER_ROWS_MAX: usize = 8;
 
 #[derive(Clone, Debug)]
 pub(super) struct State {
@@ -28,6 +31,8 @@ pub(super) struct State {
 
     pub(super) epoch: Epoch,
     pub(super) owner_rows: RowMap,
+    /// What the last appends that wrote `owner_rows` found there, since the owner last gave something up. Oldest first.
+    overwritten: VecDeque<Vec<Row>>,
     pub(super) rows: RowMap,
     /// `rows` as a power cut would leave them; `None` when nothing was put since the last append.
     rows_synced: Option<RowMap>,
@@ -46,6 +51,7 @@ impl Default for State {
             newest_at_ms: 0,
             epoch: Epoch(0),
             owner_rows: RowMap::new(),
+            overwritten: VecDeque::new(),
             rows: RowMap::new(),
             rows_synced: None,
             ambiguous: false,
@@ -62,7 +68,15 @@ impl State {
 
     /// What a restart finds: the data; poison and doubt are gone, a new claim starts over.
     pub(super) fn after_restart(&self) -> Self {
-        Self { ambiguous: false, poisoned: None, closed: false, ..self.clone() }
+        Self { ambiguous: false, poisoned: None, closed: false, overwritten: VecDeque::new(), ..self.clone() }
+    }
+
+    /// What a crash may leave of the owner's rows: as they were before the last so many appends that changed them.
+    pub(super) fn with_older_rows(mut self, of: &Self, appends: usize) -> Self {
+        for overwritten in of.overwritten.iter().rev().take(appends) {
+            apply(&mut self.owner_rows, overwritten.clone());
+        }
+        self
     }
 
     /// What is left when records from `end` on are lost. The owner's rows may come back older, never newer: here none does.
@@ -96,12 +110,23 @@ impl State {
         }
     }
 
-    pub(super) fn check_writer(&self, claim: &Claim) -> Result<(), AppendError> {
-        let log = claim.log;
+    pub(super) fn check_epoch(&self, log: LogId, ours: Epoch) -> Result<(), AppendError> {
         self.check_writable(log)?;
-        if claim.epoch != self.epoch {
-            return Err(AppendError::Fenced { log, current: self.epoch, ours: claim.epoch });
+        match self.epoch {
+            current if current != ours => Err(AppendError::Fenced { log, current, ours }),
+            _ => Ok(()),
         }
+    }
+
+    pub(super) fn check_claim(&self, log: LogId, expect: Expect) -> Result<(), AppendError> {
+        match expect {
+            Expect::Anyone => self.check_writable(log),
+            Expect::Epoch(epoch) => self.check_epoch(log, epoch),
+        }
+    }
+
+    pub(super) fn check_writer(&self, claim: &Claim) -> Result<(), AppendError> {
+        self.check_epoch(claim.log, claim.epoch)?;
         if self.ambiguous || claim.next != self.bounds().next {
             let reason = "an earlier append of this claim has an unknown outcome".to_owned();
             return Err(AppendError::Ambiguous { expected: claim.next, reason });
@@ -112,12 +137,7 @@ impl State {
     pub(super) fn claim(&mut self, who: NodeId) -> Arc<[Record]> {
         self.epoch.0 += 1;
         self.ambiguous = false;
-        let record = NewRecord {
-            key: Key(Bytes::new()),
-            at_ms: self.newest_at_ms,
-            payload: Bytes::copy_from_slice(&who.0.to_be_bytes()),
-        };
-        self.append(self.epoch, vec![record])
+        self.append(self.epoch, vec![NewRecord::claim(who, self.newest_at_ms)])
     }
 
     pub(super) fn append(&mut self, epoch: Epoch, records: Vec<NewRecord>) -> Arc<[Record]> {
@@ -136,6 +156,13 @@ impl State {
 
     /// The owner's rows, with an append: that syncs everything put before it.
     pub(super) fn put_synced(&mut self, rows: Vec<Row>) {
+        if !rows.is_empty() {
+            if self.overwritten.len() >= OLDER_ROWS_MAX {
+                self.overwritten.pop_front();
+            }
+            let found = |row: &Row| Row { key: row.key.clone(), value: self.owner_rows.get(&row.key).cloned() };
+            self.overwritten.push_back(rows.iter().map(found).collect());
+        }
         apply(&mut self.owner_rows, rows);
         self.rows_synced = None;
     }
@@ -145,6 +172,12 @@ impl State {
             self.rows_synced = Some(self.rows.clone());
         }
         apply(&mut self.rows, rows);
+    }
+
+    /// The owner needs nothing before `up_to`: by its rows as they are now, so they do not come back older than that.
+    pub(super) fn give_up(&mut self, up_to: Lsn) {
+        self.overwritten.clear();
+        self.trim(up_to);
     }
 
     pub(super) fn trim(&mut self, up_to: Lsn) {

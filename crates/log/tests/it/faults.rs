@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use roomhook_log::{
-    AppendError, Claim, Fault, Key, LogAppend, LogId, LogRead, Lsn, MemoryLog, NewRecord, NodeId, ReadError, Row, Rows,
+    AppendError, Claim, Expect, Fault, Key, LogAppend, LogId, LogRead, Lsn, MemoryLog, NewRecord, NodeId, ReadError,
+    Row, Rows,
 };
 
 const LOG: LogId = LogId(0);
@@ -17,7 +18,7 @@ fn row(value: &'static str) -> Row {
 
 async fn claimed() -> (MemoryLog, Claim) {
     let log = MemoryLog::new(1);
-    let claim = log.claim(LOG, NodeId(1)).await.expect("claim");
+    let claim = log.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     (log, claim)
 }
 
@@ -46,11 +47,11 @@ async fn poison_stays_until_a_restart_and_reads_go_on() {
         let failed = log.append(&mut claim, vec![record("b")], vec![]).await;
         assert!(matches!(failed, Err(AppendError::Poisoned { .. })));
     }
-    assert!(matches!(log.claim(LOG, NodeId(2)).await, Err(AppendError::Poisoned { .. })));
-    assert!(matches!(log.put(LOG, vec![row("1")]).await, Err(AppendError::Poisoned { .. })));
+    assert!(matches!(log.claim(LOG, NodeId(2), Expect::Anyone).await, Err(AppendError::Poisoned { .. })));
+    assert!(matches!(log.put(LOG, claim.epoch, vec![row("1")]).await, Err(AppendError::Poisoned { .. })));
     assert_eq!(stored(&log).await, ["a"]);
     let log = log.restart();
-    let mut claim = log.claim(LOG, NodeId(1)).await.expect("healthy again");
+    let mut claim = log.claim(LOG, NodeId(1), Expect::Anyone).await.expect("healthy again");
     log.append(&mut claim, vec![record("c")], vec![]).await.expect("append");
     assert_eq!(stored(&log).await, ["a", "c"]);
 }
@@ -64,7 +65,7 @@ async fn after_an_unknown_outcome_a_prefix_may_be_there_and_a_new_claim_tells() 
         assert!(matches!(failed, Err(AppendError::Ambiguous { expected: Lsn(2), .. })));
         let again = log.append(&mut claim, vec![record("c")], vec![]).await;
         assert!(matches!(again, Err(AppendError::Ambiguous { .. })), "the old claim is of no use");
-        let mut claim = log.claim(LOG, NodeId(1)).await.expect("claim");
+        let mut claim = log.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
         assert_eq!(stored(&log).await, ["a", "b"][..durable]);
         assert_eq!(log.state(LOG, b"row").await.expect("state").is_some(), durable == 2, "rows come with all records");
         log.append(&mut claim, vec![record("c")], vec![]).await.expect("append");
@@ -125,9 +126,9 @@ async fn a_dropped_append_before_the_hold_has_written_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_power_cut_loses_the_newest_puts_only() {
     let (log, mut claim) = claimed().await;
-    log.put(LOG, vec![row("1")]).await.expect("put");
+    log.put(LOG, claim.epoch, vec![row("1")]).await.expect("put");
     log.append(&mut claim, vec![record("a")], vec![row("owner")]).await.expect("append");
-    log.put(LOG, vec![row("2")]).await.expect("put");
+    log.put(LOG, claim.epoch, vec![row("2")]).await.expect("put");
     assert_eq!(log.get(LOG, b"row").await.expect("get").as_deref(), Some(&b"2"[..]));
     let after_crash = log.restart();
     assert_eq!(after_crash.get(LOG, b"row").await.expect("get").as_deref(), Some(&b"2"[..]));
@@ -155,4 +156,24 @@ async fn trimmed_history_is_gone_whoever_needs_it() {
     log.trim_history(LOG, Lsn(4));
     assert_eq!(log.bounds(LOG).await.expect("bounds").first, Lsn(4));
     assert_eq!(stored(&log).await, ["c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_takes_back_rows_of_the_owner_but_not_what_it_gave_up_by() {
+    let value = |log: MemoryLog| async move { log.state(LOG, b"row").await.expect("state") };
+    for (appends, expected) in [(0, "4"), (1, "3"), (9, "3")] {
+        let (log, mut claim) = claimed().await;
+        for value in ["1", "2", "3"] {
+            log.append(&mut claim, vec![record("a")], vec![row(value)]).await.expect("append");
+            log.append(&mut claim, vec![record("b")], vec![]).await.expect("append");
+        }
+        log.trim(&claim, Lsn(3)).await.expect("trim");
+        log.append(&mut claim, vec![record("c")], vec![row("4")]).await.expect("append");
+        let crashed = log.crash(appends);
+        assert_eq!(crashed.bounds(LOG).await.expect("bounds"), log.bounds(LOG).await.expect("bounds"));
+        assert_eq!(value(crashed).await.as_deref(), Some(expected.as_bytes()), "{appends}");
+    }
+    let (log, mut claim) = claimed().await;
+    log.append(&mut claim, vec![record("a")], vec![row("1")]).await.expect("append");
+    assert_eq!(value(log.crash(1)).await, None, "a row that was not there before is gone");
 }

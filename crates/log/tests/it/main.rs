@@ -35,6 +35,12 @@ impl contract::Factory for Memory {
         self.keep(before.restart())
     }
 
+    async fn crash(&self, store: Arc<dyn Log>) -> Arc<dyn Log> {
+        drop(store);
+        let before = self.open.lock().pop().expect("a store was created");
+        self.keep(before.crash(2))
+    }
+
     async fn trim(&self, store: &Arc<dyn Log>, claim: &Claim, up_to: Lsn) {
         store.trim(claim, up_to).await.expect("trim");
     }

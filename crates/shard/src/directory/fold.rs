@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use roomhook_log::{Claim, Lsn, ReadError};
+use roomhook_log::{Claim, Expect, Lsn, ReadError};
 use roomhook_room::{
     CodecError, UnixMillis, decode_directory_record,
     directory::{Event, State, fold},
     encode_directory_record,
 };
 
-use crate::{error::StartError, owner::Deps, replay::Reader, rows};
+use crate::{error::StartError, life::Deps, replay::Reader, rows};
 
 /// Rows read at once.
 const PAGE_ROWS: usize = 4_096;
@@ -31,15 +31,14 @@ pub(super) struct Folded {
     pub(super) state: State,
     pub(super) last_at: UnixMillis,
     pub(super) replayed: u64,
-    /// Rows of things whose newest record came without them (an append of unknown outcome): they go with the next append,
-    /// because that one says that everything before it has its row.
+    /// Rows of things whose newest record came without them (an append of unknown outcome), or that a crash left older: they
+    /// go with the next append, because that one says that everything before it has its row.
     pub(super) unwritten: BTreeMap<Bytes, Bytes>,
 }
 
 /// Claims the log and reads what it holds.
-pub(super) async fn open(deps: &Deps) -> Result<Opened, StartError> {
-    let (store, log) = (&deps.reader.store, deps.reader.log);
-    let claim = store.claim(log, deps.config.node).await.map_err(|source| StartError::Claim { log, source })?;
+pub(super) async fn open(deps: &Deps, expect: Expect) -> Result<Opened, StartError> {
+    let claim = deps.claim(expect).await?;
     let folded = fold_up_to(&deps.reader, claim.next).await?;
     Ok(Opened { claim, folded })
 }

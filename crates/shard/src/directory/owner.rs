@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use roomhook_log::{AppendError, Key, LogId, Lsn, NewRecord, ReadError, Row};
+use roomhook_log::{AppendError, Epoch, Key, LogId, Lsn, NewRecord, ReadError, Row, limits};
 use roomhook_room::{
     Endpoint, Positions,
     directory::{Command, Event, ImportAccount, decide, fold},
@@ -11,21 +11,27 @@ use roomhook_room::{
 };
 use tokio::{
     sync::{OwnedMutexGuard, mpsc},
-    task::JoinSet,
-    time::{Duration, Instant, sleep},
+    time::{Duration, Instant},
 };
-use tracing::Instrument as _;
 
 use super::{
     fold::{Opened, fold_up_to, open, thing_row},
     view::View,
 };
-use crate::{error::ExecuteError, inbox::Reply, owner::Deps, rows, supervisor::stopped};
+use crate::{
+    error::ExecuteError,
+    inbox::{Refuse, Reply},
+    life::{Deps, Exit, deposed},
+    rows,
+    supervisor::stopped,
+};
 
-/// Commands of one append. Each imports at most some hundred accounts, so an append stays far below the log's limits.
+/// Commands of one append, and what they weigh together as far as the last one may exceed it: what they write is written twice, as
+/// records and as rows.
 const BATCH_COMMANDS: usize = 64;
-/// Between two tries to open the log again.
-const REOPEN_PAUSE: Duration = Duration::from_millis(200);
+const BATCH_BYTES_MAX: usize = limits::APPEND_BYTES_MAX / 12;
+/// Rows that a crash left older and that go with one append, in bytes: those of its own need room beside them.
+const ROWS_BYTES_MAX: usize = limits::APPEND_BYTES_MAX / 3;
 /// After an append that found no room, changes are refused unseen for so long: taking them back means reading everything.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -62,79 +68,14 @@ fn weight_of_account(account: &ImportAccount) -> usize {
     size_of::<ImportAccount>() + user.as_str().len() + texts
 }
 
-/// Runs owners, one after the other, until the server stops.
-pub(super) async fn supervise(deps: Deps, view: Arc<View>, inbox: mpsc::Receiver<Request>, opened: Opened) {
-    let inbox = Arc::new(tokio::sync::Mutex::new(inbox));
-    let mut opened = Some(opened);
-    loop {
-        if let Some(open) = opened.take() {
-            let inbox = Arc::clone(&inbox).lock_owned().await;
-            let (waiting, refused) = (Vec::new(), None);
-            let owner = Owner { deps: deps.clone(), view: Arc::clone(&view), inbox, waiting, opened: open, refused };
-            // A task of its own, so that its panic is an answer here. The set ends it when this future is dropped.
-            let mut life = JoinSet::new();
-            life.spawn(owner.run().in_current_span());
-            match life.join_next().await {
-                Some(Ok(Exit::Stopped)) | None => return,
-                Some(Ok(Exit::Reopen(reason))) => deps.health.set_refusing(&reason),
-                Some(Err(_)) => {
-                    tracing::error!("the owner of the directory panicked, it starts again from its log");
-                    deps.metrics.panics.inc();
-                }
-            }
-        }
-        match open_again(&deps, &view, &inbox).await {
-            Some(again) => opened = Some(again),
-            None => return,
-        }
+impl Refuse for Request {
+    fn refuse(self, error: ExecuteError) {
+        self.reply.send(Err(error));
     }
 }
 
-/// `None` when the server stopped before the log could be opened.
-async fn open_again(deps: &Deps, view: &View, inbox: &tokio::sync::Mutex<mpsc::Receiver<Request>>) -> Option<Opened> {
-    let mut told = String::new();
-    loop {
-        match open(deps).await {
-            Ok(opened) => {
-                view.publish_all(&opened.folded.state);
-                deps.health.set_ready();
-                return Some(opened);
-            }
-            Err(error) => {
-                let reason = error.told();
-                // Once per trouble, not five times a second until somebody restarts the server.
-                if reason != told {
-                    tracing::error!(reason, "the directory cannot be opened again");
-                    told.clone_from(&reason);
-                }
-                deps.health.set_refusing(&reason);
-                let mut inbox = inbox.lock().await;
-                if *deps.stop.borrow() {
-                    inbox.close();
-                }
-                while let Ok(request) = inbox.try_recv() {
-                    request.reply.send(Err(ExecuteError::Unavailable(reason.clone())));
-                }
-                if inbox.is_closed() {
-                    return None;
-                }
-            }
-        }
-        let mut stop = deps.stop.clone();
-        tokio::select! {
-            biased;
-            () = stopped(&mut stop) => {}
-            () = sleep(REOPEN_PAUSE) => {}
-        }
-    }
-}
-
-enum Exit {
-    Stopped,
-    Reopen(String),
-}
-
-struct Owner {
+/// The state of the directory, in the hands of one task.
+pub(super) struct Owner {
     deps: Deps,
     view: Arc<View>,
     inbox: OwnedMutexGuard<mpsc::Receiver<Request>>,
@@ -163,24 +104,48 @@ struct Answer {
 }
 
 impl Owner {
-    async fn run(mut self) -> Exit {
+    pub(super) fn new(
+        deps: Deps,
+        view: Arc<View>,
+        inbox: OwnedMutexGuard<mpsc::Receiver<Request>>,
+        opened: Opened,
+    ) -> Self {
+        Self { deps, view, inbox, waiting: Vec::new(), opened, refused: None }
+    }
+
+    /// Decides, appends, answers, until the inbox is closed and empty.
+    pub(super) async fn run(mut self) -> Exit {
         loop {
-            tokio::select! {
-                biased;
-                // Both arms are cancel safe: nothing is taken from the inbox unless this arm is the one that ends.
-                taken = self.inbox.recv_many(&mut self.waiting, BATCH_COMMANDS) => {
-                    if taken == 0 {
-                        return Exit::Stopped;
+            while self.waiting.is_empty() {
+                tokio::select! {
+                    biased;
+                    // Both arms are cancel safe: nothing is taken from the inbox unless this arm is the one that ends.
+                    taken = self.inbox.recv_many(&mut self.waiting, BATCH_COMMANDS) => {
+                        if taken == 0 {
+                            return Exit::Stopped;
+                        }
                     }
-                    let ends = self.ends().await;
-                    let batch = self.decide(&ends);
-                    if let Err(exit) = self.settle(batch).await {
-                        return exit;
-                    }
+                    () = stopped(&mut self.deps.stop), if !self.inbox.is_closed() => self.inbox.close(),
                 }
-                () = stopped(&mut self.deps.stop), if !self.inbox.is_closed() => self.inbox.close(),
+            }
+            let ends = self.ends().await;
+            let batch = self.decide(&ends);
+            if let Err(exit) = self.settle(batch).await {
+                return exit;
             }
         }
+    }
+
+    /// The requests of the next batch.
+    fn take(&mut self) -> Vec<Request> {
+        let mut bytes = 0;
+        let fits = |request: &&Request| {
+            let before = bytes;
+            bytes += weight_of(&request.command);
+            before < BATCH_BYTES_MAX
+        };
+        let count = self.waiting.iter().take_while(fits).count();
+        self.waiting.drain(..count).collect()
     }
 
     /// Where the shards' logs end now, which is behind everything that was acknowledged before the commands came. Asked
@@ -189,20 +154,21 @@ impl Owner {
         let mut ends = Positions::default();
         if self.waiting.iter().any(|request| needs_ends(&request.command)) {
             for shard in 0..self.deps.shards {
-                ends.0.push(self.deps.reader.store.bounds(LogId(shard)).await?.next.0);
+                ends.0.push(self.deps.reader.store.end(LogId(shard)).await?.0);
             }
         }
         Ok(ends)
     }
 
     fn decide(&mut self, ends: &Result<Positions, ReadError>) -> Batch {
+        let requests = self.take();
         let folded = &mut self.opened.folded;
         let refused = self.refused.as_ref().filter(|(at, _)| at.elapsed() < TRY_AGAIN).map(|(_, reason)| reason);
         // Records are in order of time whatever the clock does.
         let now = (self.deps.clock)();
         folded.last_at = folded.last_at.max(now);
         let mut batch = Batch::default();
-        for Request { command, reply, turn } in self.waiting.drain(..) {
+        for Request { command, reply, turn } in requests {
             let app = match &command {
                 Command::Import { app, .. }
                 | Command::DeleteEndpoint { app, .. }
@@ -247,11 +213,14 @@ impl Owner {
             return Ok(());
         }
         let (epoch, first) = (self.opened.claim.epoch, self.opened.claim.next);
+        if let Err(error) = self.write_rows_ahead().await {
+            return self.fail(error, answers, epoch, first).await;
+        }
         let applied = rows::position_row(rows::APPLIED, Lsn(first.0 + count as u64 - 1));
         let mut newest = self.opened.folded.unwritten.clone();
         newest.extend(rows);
         let claim = &mut self.opened.claim;
-        let rows = newest.into_iter().map(|(key, value)| Row { key, value: Some(value) }).chain([applied]).collect();
+        let rows = newest.iter().map(row).chain([applied]).collect();
         let bytes = records.iter().map(|record| record.payload.len()).sum();
         answers.iter_mut().filter(|answer| answer.changed).for_each(|answer| answer.reply.append_begins());
         let started = Instant::now();
@@ -270,15 +239,33 @@ impl Owner {
         }
     }
 
+    /// A crash may have left so many rows older that they do not fit into one append: all but the last of them are written
+    /// before the batch. That they are newer than what says how far rows go does no harm: folding events again ends the same.
+    async fn write_rows_ahead(&mut self) -> Result<(), AppendError> {
+        let unwritten = &mut self.opened.folded.unwritten;
+        let mut bytes: usize = unwritten.iter().map(size_of_row).sum();
+        while bytes > ROWS_BYTES_MAX {
+            let mut page = 0;
+            let fits = |row: &(&Bytes, &Bytes)| {
+                page += size_of_row(*row);
+                page <= ROWS_BYTES_MAX
+            };
+            let rows: Vec<Row> = unwritten.iter().take_while(fits).map(row).collect();
+            let keys: Vec<Bytes> = rows.iter().map(|row| row.key.clone()).collect();
+            self.deps.reader.store.append(&mut self.opened.claim, Vec::new(), rows).await?;
+            for (key, value) in keys.iter().filter_map(|key| unwritten.remove_entry(key)) {
+                bytes -= size_of_row((&key, &value));
+            }
+        }
+        Ok(())
+    }
+
     /// The state in memory has folded what is not durable: reads it again, then answers by what the log has.
-    async fn fail(
-        &mut self,
-        error: AppendError,
-        answers: Vec<Answer>,
-        epoch: roomhook_log::Epoch,
-        first: Lsn,
-    ) -> Result<(), Exit> {
+    async fn fail(&mut self, error: AppendError, answers: Vec<Answer>, epoch: Epoch, first: Lsn) -> Result<(), Exit> {
         let reason = error.to_string();
+        if let AppendError::Fenced { current, .. } = error {
+            return Err(self.depose(answers, 0, current));
+        }
         if matches!(error, AppendError::Full(_)) {
             return self.find_no_room(reason, answers).await;
         }
@@ -289,15 +276,21 @@ impl Owner {
             for answer in answers {
                 answer.tell(Err(ExecuteError::Unavailable(reason.clone())));
             }
-            return match error {
-                // Another process owns the directory: claiming it back would start a fight.
-                AppendError::Fenced { .. } => Err(self.refuse_all(&reason).await),
-                _ => Err(Exit::Reopen(reason)),
-            };
-        }
-        let Ok(opened) = open(&self.deps).await else {
-            answers.into_iter().for_each(|answer| answer.tell_unknown(&reason));
             return Err(Exit::Reopen(reason));
+        }
+        let opened = match open(&self.deps, self.deps.own()).await {
+            Ok(opened) => opened,
+            // The successor's claim ended the epoch: what was written under it stands in the log, and no more ever will.
+            Err(error)
+                if let Some(by) = error.deposed_by()
+                    && let Ok(written) = self.written(epoch, first).await =>
+            {
+                return Err(self.depose(answers, written, by));
+            }
+            Err(_) => {
+                answers.into_iter().for_each(|answer| answer.tell_unknown(&reason));
+                return Err(Exit::Reopen(reason));
+            }
         };
         let written = self.deps.reader.written(epoch, first, opened.claim.next).await;
         for answer in answers {
@@ -331,19 +324,32 @@ impl Owner {
         Ok(())
     }
 
-    /// Answers until the server stops.
-    async fn refuse_all(&mut self, reason: &str) -> Exit {
-        loop {
-            tokio::select! {
-                biased;
-                request = self.inbox.recv() => match request {
-                    Some(request) => request.reply.send(Err(ExecuteError::Unavailable(reason.to_owned()))),
-                    None => return Exit::Stopped,
-                },
-                () = stopped(&mut self.deps.stop), if !self.inbox.is_closed() => self.inbox.close(),
-            }
-        }
+    /// How much of an append of an epoch that is over is in the log.
+    async fn written(&self, epoch: Epoch, first: Lsn) -> Result<usize, ReadError> {
+        let reader = &self.deps.reader;
+        let end = reader.store.end(reader.log).await?;
+        reader.written(epoch, first, end).await
     }
+
+    /// Another process owns the directory now, and `durable` records of the batch are in the log.
+    fn depose(&mut self, answers: Vec<Answer>, durable: usize, by: Epoch) -> Exit {
+        let reason = deposed(by);
+        let refusal = || ExecuteError::Unavailable(reason.clone());
+        for answer in answers {
+            let outcome = if answer.needs <= durable { Ok(()) } else { Err(refusal()) };
+            answer.tell(outcome);
+        }
+        self.waiting.drain(..).for_each(|request| request.refuse(refusal()));
+        Exit::Deposed { by }
+    }
+}
+
+fn row((key, value): (&Bytes, &Bytes)) -> Row {
+    Row { key: key.clone(), value: Some(value.clone()) }
+}
+
+fn size_of_row((key, value): (&Bytes, &Bytes)) -> usize {
+    key.len() + value.len() + limits::ROW_FRAME_BYTES
 }
 
 /// Whether an endpoint is put, which remembers where the shards' logs ended.

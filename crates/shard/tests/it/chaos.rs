@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use roomhook_log::{Fault, LogId};
+use roomhook_log::{Expect, Fault, LogAppend as _, LogId, NodeId};
 use roomhook_room::{Event, Receipt, Sent, invariants};
 use roomhook_shard::{Config, ExecuteError};
 
@@ -15,7 +15,13 @@ enum Step {
     Send(Vec<(u8, u8)>),
     Fault(Fault),
     Crash,
+    /// With rows as they were so many appends ago.
+    CrashWithOlderRows(usize),
     Panic,
+    /// Somebody else claims the log, and does nothing with it.
+    Rival,
+    /// Somebody says that it is to be taken again.
+    Take,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -28,6 +34,9 @@ fn step() -> impl Strategy<Value = Step> {
         12 => prop::collection::vec((0..3_u8, any::<u8>()), 1..8).prop_map(Step::Send),
         3 => fault.prop_map(Step::Fault),
         1 => Just(Step::Crash),
+        1 => (1..9_usize).prop_map(Step::CrashWithOlderRows),
+        1 => Just(Step::Rival),
+        1 => Just(Step::Take),
         1 => Just(Step::Panic),
     ]
 }
@@ -66,6 +75,9 @@ async fn play(steps: Vec<Step>, replay_records_max: u64, rooms_cached_max: usize
             }
             Step::Fault(fault) => world.log.fail_next_append(LogId(0), fault),
             Step::Crash => world = world.crash().await,
+            Step::CrashWithOlderRows(appends) => world = world.crash_with_older_rows(appends).await,
+            Step::Rival => drop(world.log.claim(LogId(0), NodeId(9), Expect::Anyone).await.unwrap()),
+            Step::Take => drop(world.ownership.take(LogId(0), Expect::Anyone).await),
             Step::Panic => world.clock.panic_once(),
         }
     }

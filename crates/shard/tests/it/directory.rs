@@ -213,6 +213,51 @@ async fn what_an_append_of_unknown_outcome_kept_survives_later_restarts() {
     assert_eq!(before.map(|number| number.is_some()), [true, false, true]);
 }
 
+/// Accounts with so much about each of them that a few thousand are more than the log takes at once.
+fn large_accounts(import: u64) -> Vec<ImportAccount> {
+    let text = |what: &str| Some(format!("{what} of {import} {}", "x".repeat(450)));
+    let account =
+        |n| ImportAccount { user: user(&format!("u{import}-{n}")), nick: text("nick"), face_url: text("face") };
+    (0..900).map(account).collect()
+}
+
+/// What is known of the last account of each import.
+fn lasts(world: &World, imports: std::ops::Range<u64>) -> Vec<Option<u64>> {
+    imports.map(|import| number(&world.directory, &format!("u{import}-899"))).collect()
+}
+
+/// The log refuses appends that are too large, and would refuse the next one no less: the directory would take no change any more.
+#[tokio::test(start_paused = true)]
+async fn however_many_rows_a_crash_left_older_they_are_written_again() {
+    let mut world = World::new().await;
+    for import in 0..8 {
+        world.directory.import(APP, large_accounts(import)).await.unwrap();
+    }
+    let before = lasts(&world, 0..8);
+    assert!(before.iter().all(Option::is_some));
+    for _ in 0..2 {
+        world = world.crash_with_older_rows(8).await;
+        assert_eq!(lasts(&world, 0..8), before);
+        world.directory.import(APP, accounts(&["ann"])).await.expect("it goes on");
+        world = world.crash().await;
+        assert_eq!(lasts(&world, 0..8), before);
+        world = world.crash_with_older_rows(1).await;
+        assert_eq!(lasts(&world, 0..8), before);
+        assert!(number(&world.directory, "ann").is_some());
+    }
+}
+
+/// What is imported is written as a record and as a row.
+#[tokio::test(start_paused = true)]
+async fn imports_that_come_together_are_written_in_as_many_appends_as_they_need() {
+    let world = World::new().await;
+    let imports = (0..20).map(|import| world.directory.import(APP, large_accounts(import)));
+    let answers = futures_util::future::join_all(imports).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    assert!(world.router.is_ready());
+    assert!(lasts(&world, 0..20).iter().all(Option::is_some));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_owner_that_panics_is_replaced() {
     let world = World::new().await;

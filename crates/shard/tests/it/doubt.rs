@@ -1,132 +1,18 @@
 //! An append of unknown outcome, and a log that does not answer when asked.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use roomhook_log::{
-    AppendError, Bounds, Claim, Fault, Hold, Key, LogAppend, LogId, LogRead, Lsn, MemoryLog, NewRecord, NodeId,
-    ReadError, Record, RecordStream, Row, Rows,
-};
+use roomhook_log::{Fault, Hold, LogId};
 use roomhook_room::{Command, Receipt};
 use roomhook_shard::{Config, ExecuteError};
 
-use crate::world::{World, draft, room};
+use crate::{
+    sulking::sulking_world,
+    world::{World, draft, room},
+};
 use tokio::{task::JoinHandle, time::timeout};
 
 const SHARD: LogId = LogId(0);
-
-/// A memory log whose claims fail for a while.
-#[derive(Clone, Debug)]
-struct Sulking {
-    log: MemoryLog,
-    refusals: Arc<AtomicU32>,
-    /// Why claims are refused.
-    poisoned: bool,
-    /// Claims are never answered.
-    hangs: Arc<AtomicBool>,
-    /// The append after so many writes, and then panics; 0: none does.
-    dies: Arc<AtomicU32>,
-}
-
-#[async_trait]
-impl LogRead for Sulking {
-    fn read(&self, log: LogId, from: Lsn) -> Result<Box<dyn RecordStream>, ReadError> {
-        self.log.read(log, from)
-    }
-
-    async fn last(&self, log: LogId, key: &Key, before: Lsn, limit: usize) -> Result<Vec<Record>, ReadError> {
-        self.log.last(log, key, before, limit).await
-    }
-
-    async fn of_key(
-        &self,
-        log: LogId,
-        key: &Key,
-        from: Lsn,
-        below: Lsn,
-        limit: usize,
-    ) -> Result<Vec<Record>, ReadError> {
-        self.log.of_key(log, key, from, below, limit).await
-    }
-
-    async fn record(&self, log: LogId, at: Lsn) -> Result<Option<Record>, ReadError> {
-        self.log.record(log, at).await
-    }
-
-    async fn bounds(&self, log: LogId) -> Result<Bounds, ReadError> {
-        self.log.bounds(log).await
-    }
-}
-
-#[async_trait]
-impl LogAppend for Sulking {
-    async fn claim(&self, log: LogId, who: NodeId) -> Result<Claim, AppendError> {
-        if self.hangs.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-        let refuses = |left: u32| left.checked_sub(1);
-        if self.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, refuses).is_ok() {
-            return Err(match self.poisoned {
-                true => AppendError::Poisoned { log, reason: "sulking".into() },
-                false => AppendError::Full("sulking".into()),
-            });
-        }
-        self.log.claim(log, who).await
-    }
-
-    async fn append(&self, claim: &mut Claim, records: Vec<NewRecord>, rows: Vec<Row>) -> Result<Lsn, AppendError> {
-        let appended = self.log.append(claim, records, rows).await;
-        let left = self.dies.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-        assert!(left != Ok(1), "the log died, as the test asked");
-        appended
-    }
-
-    async fn state(&self, log: LogId, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        self.log.state(log, key).await
-    }
-
-    async fn state_scan(
-        &self,
-        log: LogId,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
-        self.log.state_scan(log, prefix, after, limit).await
-    }
-
-    async fn trim(&self, claim: &Claim, up_to: Lsn) -> Result<(), AppendError> {
-        self.log.trim(claim, up_to).await
-    }
-}
-
-#[async_trait]
-impl Rows for Sulking {
-    async fn get(&self, log: LogId, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        self.log.get(log, key).await
-    }
-
-    async fn scan(
-        &self,
-        log: LogId,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
-        self.log.scan(log, prefix, after, limit).await
-    }
-
-    async fn put(&self, log: LogId, rows: Vec<Row>) -> Result<(), AppendError> {
-        self.log.put(log, rows).await
-    }
-}
 
 /// A world with one room, one message in it, and a log that will be in doubt and then refuse so many claims.
 async fn in_doubt(refusals: u32) -> World {
@@ -138,17 +24,6 @@ async fn in_doubt_of(refusals: u32, poisoned: bool) -> World {
     world.log.fail_next_append(SHARD, Fault::Ambiguous { durable: 1 });
     sulking.refusals.store(refusals, Ordering::Relaxed);
     world
-}
-
-/// A world with one room, one message in it, and what makes its log sulk.
-async fn sulking_world(poisoned: bool, config: Config) -> (World, Sulking) {
-    let log = MemoryLog::new(1);
-    let (refusals, hangs, dies) = (Arc::default(), Arc::default(), Arc::default());
-    let sulking = Sulking { log: log.clone(), refusals, poisoned, hangs, dies };
-    let world = World::over(Arc::new(sulking.clone()), log, 1, config).await;
-    world.create("lobby").await;
-    world.say("lobby", 1).await;
-    (world, sulking)
 }
 
 /// Messages with the randoms 2 to 5, one after the other into the inbox. The first is being appended, the second is next, when

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use roomhook_log::{Fault, LogAppend as _, LogId, LogRead as _};
+use roomhook_log::{Expect, Fault, LogAppend as _, LogId, LogRead as _};
 use roomhook_room::{Command, Receipt, Reject, invariants};
 use roomhook_shard::{ExecuteError, NodeId};
 
@@ -132,7 +132,7 @@ async fn a_poisoned_log_ends_writing_but_not_reading() {
 async fn a_deposed_owner_answers_nothing_as_if_it_knew() {
     let world = World::new().await;
     world.create("lobby").await;
-    let other = world.log.claim(SHARD, NodeId(9)).await.unwrap();
+    let other = world.log.claim(SHARD, NodeId(9), Expect::Anyone).await.unwrap();
     assert!(unavailable(&world.send("lobby", 1).await));
     assert!(unavailable(&world.send("lobby", 2).await));
     assert!(world.router.view(room("lobby")).await.is_err());

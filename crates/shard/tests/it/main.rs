@@ -6,6 +6,8 @@ mod directory;
 mod doubt;
 mod failures;
 mod history;
+mod reigns;
 mod restarts;
 mod sending;
+mod sulking;
 mod world;

@@ -15,7 +15,7 @@ use roomhook_room::{
     AppId, Command, ContentHash, CreateRoom, Draft, Event, Incarnation, MsgId, Origin, Platform, Priority, Receipt,
     RoomId, RoomInfo, RoomKey, Sent, UnixMillis, UserId, decode_record,
 };
-use roomhook_shard::{Config, Directory, ExecuteError, RoomView, Router, Shards, start};
+use roomhook_shard::{Config, Directory, ExecuteError, NodeId, Ownership, RoomView, Router, Shards, start};
 
 pub(crate) const APP: AppId = AppId(1_400_000_001);
 
@@ -23,6 +23,7 @@ pub(crate) struct World {
     pub(crate) log: MemoryLog,
     pub(crate) router: Router,
     pub(crate) directory: Directory,
+    pub(crate) ownership: Ownership,
     shards: Shards,
     pub(crate) config: Config,
     count: u16,
@@ -83,13 +84,25 @@ impl World {
         let ticking = clock.clone();
         let now = Arc::new(move || ticking.now());
         let shards = start(store, count, config.clone(), now, &mut registry).await.unwrap();
-        let (router, directory) = (shards.router.clone(), shards.directory.clone());
-        Self { log, router, directory, shards, config, count, clock, registry }
+        let (router, directory, ownership) =
+            (shards.router.clone(), shards.directory.clone(), shards.ownership.clone());
+        Self { log, router, directory, ownership, shards, config, count, clock, registry }
+    }
+
+    /// Another process that claims all logs, while this one still believes that they are its own.
+    pub(crate) async fn rival(&self) -> Self {
+        let config = Config { node: NodeId(self.config.node.0 + 1), ..self.config.clone() };
+        Self::on(self.log.clone(), self.count, config, self.clock.clone()).await
     }
 
     /// kill -9 and a new start.
     pub(crate) async fn crash(self) -> Self {
-        let log = self.log.restart();
+        self.crash_with_older_rows(0).await
+    }
+
+    /// The same, and rows of the owner are as they were so many appends ago.
+    pub(crate) async fn crash_with_older_rows(self, appends: usize) -> Self {
+        let log = self.log.crash(appends);
         drop(self.shards);
         Self::on(log, self.count, self.config, self.clock).await
     }

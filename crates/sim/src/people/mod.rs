@@ -8,7 +8,7 @@ use std::sync::Arc;
 use roomhook_edge::publish::Publisher;
 use roomhook_hooks::{EndpointName, Handle};
 use roomhook_room::{AppId, Command, CreateRoom, Draft, EndpointId, Incarnation, RoomId, RoomInfo, RoomKey, UserId};
-use roomhook_shard::{Directory, ImportAccount, Router};
+use roomhook_shard::{Directory, ImportAccount, Ownership, Router};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -27,6 +27,7 @@ pub(crate) const STEADY: &str = "steady";
 #[derive(Clone)]
 pub(crate) struct Doors {
     pub(crate) router: Router,
+    pub(crate) ownership: Ownership,
     pub(crate) directory: Directory,
     pub(crate) handle: Handle,
     pub(crate) publisher: Publisher,
