@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +21,8 @@ use fuser::{
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
+
+use crate::namespace;
 
 const IMAGE_BYTES: u64 = 512 << 20;
 const BLOCK_BYTES: usize = 4_096;
@@ -43,24 +45,8 @@ impl FaultyDisk {
     /// What this machine lacks for such a disk, if anything.
     #[must_use]
     pub fn lacking() -> Option<String> {
-        if fs::metadata("/proc/self").is_ok_and(|process| process.uid() != 0) {
-            return Some("root".to_owned());
-        }
-        for device in ["/dev/fuse", "/dev/loop-control"] {
-            if fs::File::options().read(true).write(true).open(device).is_err() {
-                return Some(device.to_owned());
-            }
-        }
-        let works = |program: &str, arg: &[&str]| {
-            let ran =
-                std::process::Command::new(program).args(arg).stdout(Stdio::null()).stderr(Stdio::null()).status();
-            ran.is_ok_and(|status| status.success())
-        };
-        let tools = [("mkfs.ext4", &["-V"][..]), ("unshare", &["--mount", "true"]), ("losetup", &["--find"])];
-        tools
-            .into_iter()
-            .find(|(program, args)| !works(program, args))
-            .map(|(program, _)| format!("a working {program}"))
+        let tools: [(&str, &[&str]); 2] = [("mkfs.ext4", &["-V"]), ("losetup", &["--find"])];
+        namespace::lacking(&["/dev/fuse", "/dev/loop-control"], &tools)
     }
 
     /// Makes one, with an empty ext4 on it.
@@ -116,8 +102,7 @@ impl FaultyDisk {
         }
         let session = fuser::spawn_mount(self.image.clone(), &served, &fuser::Config::default())?;
         // The loop device keeps the image open, so that it needs no name any more, and nothing is left when we die.
-        let script =
-            format!("{before}mount -o loop \"$0\" \"$1\" && umount -l \"$2\" && echo mounted && exec cat >/dev/null");
+        let script = format!("{before}mount -o loop \"$0\" \"$1\" && umount -l \"$2\" && {}", namespace::HOLD);
         let mut holder = Command::new("unshare")
             .args(["--mount", "sh", "-c", &script])
             .args([&served.join(IMAGE), &disk, &served])

@@ -1,14 +1,17 @@
 //! The real binary with real peers. This crate is the harness; the stories are in `tests/it`.
 //!
 //! Everything here runs in processes of its own, talks over loopback and keeps its files in a temporary folder. Nothing of the
-//! server is linked in: what a test learns, it learns as an app backend or an operator would.
+//! server is linked in: what a test learns, it learns as an app backend or an operator would. (But for the store, which some tests cut
+//! the power of alone: `tests/it/power_cuts`.)
 
 pub mod backend;
 pub mod binary;
 mod borrowed;
 mod browser;
 pub mod faulty_disk;
+pub mod forgetful_disk;
 pub mod mirror;
+mod namespace;
 pub mod peers;
 pub mod receiver;
 pub mod rest;

@@ -39,6 +39,10 @@ pub struct Setup {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Where the store is; in the server's own folder if not said.
     pub store: Option<PathBuf>,
+    /// `storage.durability`; `fsync` if empty.
+    pub durability: &'static str,
+    /// Words before the command, such as those that enter the place where the store can be seen.
+    pub enter: Vec<String>,
     /// More lines of `[storage]`.
     pub of_storage: String,
     /// More lines of `[app.webhook]`.
@@ -54,6 +58,7 @@ pub struct Setup {
 pub struct Server {
     child: Child,
     folder: TempDir,
+    enter: Vec<String>,
     listen: SocketAddr,
     admin: SocketAddr,
     log: Log,
@@ -77,8 +82,8 @@ impl Setup {
         let (listen, admin) = (free_address()?, free_address()?);
         let file = folder.path().join("roomhook.toml");
         std::fs::write(&file, self.toml(folder.path(), listen, admin))?;
-        let (child, log) = spawn(&file)?;
-        let mut server = Server { child, folder, listen, admin, log };
+        let (child, log) = spawn(&file, &self.enter)?;
+        let mut server = Server { child, folder, enter: self.enter.clone(), listen, admin, log };
         server.ready().await?;
         Ok(server)
     }
@@ -98,7 +103,8 @@ impl Setup {
             let _ = writeln!(text, "tls = {{ cert = {cert:?}, key = {key:?} }}");
         }
         let store = self.store.clone().unwrap_or_else(|| folder.join("data"));
-        let _ = write!(text, "\n[storage]\npath = {store:?}\ndurability = \"fsync\"\n{}\n", self.of_storage);
+        let durability = if self.durability.is_empty() { "fsync" } else { self.durability };
+        let _ = write!(text, "\n[storage]\npath = {store:?}\ndurability = {durability:?}\n{}\n", self.of_storage);
         let _ = write!(text, "\n[[app]]\nsdkappid = {SDKAPPID}\nkey = \"{KEY}\"\nadmins = [\"{ADMIN}\"]\n");
         if !self.webhook_url.is_empty() {
             let commands = if self.commands.is_empty() { &["Group.CallbackAfterSendMsg"][..] } else { &self.commands };
@@ -173,8 +179,13 @@ impl Server {
     /// # Errors
     /// If it cannot be started at all.
     pub fn start_to_fail(&mut self) -> Result<()> {
-        (self.child, self.log) = spawn(&self.folder.path().join("roomhook.toml"))?;
+        (self.child, self.log) = spawn(&self.folder.path().join("roomhook.toml"), &self.enter)?;
         Ok(())
+    }
+
+    /// The next start is in another place: see [`Setup::enter`].
+    pub fn will_enter(&mut self, enter: Vec<String>) {
+        self.enter = enter;
     }
 
     /// The process id.
@@ -265,8 +276,16 @@ impl Drop for Server {
     }
 }
 
-fn spawn(config: &Path) -> Result<(Child, Log)> {
-    let mut command = Command::new(roomhook()?);
+fn spawn(config: &Path, enter: &[String]) -> Result<(Child, Log)> {
+    let program = roomhook()?;
+    let mut command = match enter {
+        [] => Command::new(program),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    };
     command.arg("serve").arg("--config").arg(config);
     let mut child = command
         .stdin(Stdio::null())

@@ -16,7 +16,7 @@ use roomhook_log::{
     AppendError, Epoch, LogId, NewRecord, Record, Tail,
     entry::{Draft, Head, Position},
 };
-use roomhook_mirror::EntryIndex;
+use roomhook_mirror::{EntryIndex, Stand};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     journal::{Flags, FrameDraft, Writer},
     keeper::Keeper,
     place::Standing,
-    plan::{Plan, Planned, Positions},
+    plan::{Floors, Plan, Planned, Positions},
     space::{Purpose, Space},
     telemetry::LogMetrics,
 };
@@ -78,6 +78,7 @@ pub(crate) struct Committer {
     pub(crate) config: Arc<DiskConfig>,
     pub(crate) writer: Writer,
     pub(crate) positions: Positions,
+    pub(crate) floors: Floors,
     pub(crate) logs: BTreeMap<LogId, Shown>,
     /// Why the store takes no more, once it does not.
     pub(crate) poisoned: Arc<Mutex<Option<String>>>,
@@ -125,7 +126,7 @@ impl Committer {
             return;
         }
         let started = Instant::now();
-        let Plan { entries, answers, .. } = Plan::of(jobs, &self.positions);
+        let Plan { entries, answers, floors, .. } = Plan::of(jobs, &self.positions);
         let mut frame = FrameDraft::new(std::mem::take(&mut self.buffer));
         let mut written = HashMap::with_capacity(entries.len());
         let mut placed: Vec<Placed> =
@@ -141,6 +142,10 @@ impl Committer {
                 answers.into_iter().for_each(|answer| answer.tell_failed(&reason));
                 return;
             }
+        }
+        for (log, floor) in floors {
+            let known = self.floors.entry(log).or_default();
+            *known = floor.max(*known);
         }
         self.release(placed, answers, started);
     }
@@ -170,6 +175,10 @@ impl Committer {
         index.records = durable(&head, records);
         (index.offset, index.pieces) = (offset, pieces);
         Placed { head: Some(head), index }
+    }
+
+    fn stand(&self) -> Stand {
+        Standing::of_writer(&self.writer).stand(&self.positions, &self.floors)
     }
 
     fn position(&self, log: LogId) -> Position {
@@ -234,7 +243,7 @@ impl Committer {
             entries.push(index);
         }
         // Before the tails and the answers: whoever learns of a record there and then reads waits for the mirror to have it.
-        self.keeper.apply(entries, Standing::of_writer(&self.writer), &self.positions);
+        self.keeper.apply(entries, self.stand());
         for (log, records, bytes) in shown {
             self.show(log, records, bytes, started);
         }
@@ -313,7 +322,7 @@ impl Committer {
             if let Err(error) = written {
                 tracing::error!(%error, "the last sync failed");
             }
-            self.keeper.apply(Vec::new(), Standing::of_writer(&self.writer), &self.positions);
+            self.keeper.apply(Vec::new(), self.stand());
         }
         self.keeper.close();
         // The answer means that everything has been let go of.

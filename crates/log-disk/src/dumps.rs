@@ -13,7 +13,12 @@ use std::{
 
 use roomhook_mirror::{Dump, DumpError, Mirror, Stand, write_dump};
 
-use crate::durable::sync_folder;
+use crate::{
+    config::Durability,
+    durable::{self, sync_folder},
+    journal,
+    open::Folders,
+};
 
 const SUFFIX: &str = ".dump";
 /// The newest ones stay: should one turn out to be damaged, there is another.
@@ -22,11 +27,17 @@ const KEPT: usize = 2;
 /// The store's dumps.
 pub(crate) struct Dumps {
     folder: PathBuf,
+    journal: PathBuf,
+    /// Segments before this one are durable. `None` if all are, because nothing is mirrored before it is.
+    unsynced: Option<u32>,
     store: u64,
     /// Oldest first.
     kept: Vec<Stand>,
-    making: Option<JoinHandle<Result<Option<Stand>, DumpError>>>,
+    making: Option<JoinHandle<Made>>,
 }
+
+/// Where the new dump stands, and the newest segment of which all before that is durable.
+type Made = Result<Option<(Stand, Option<u32>)>, DumpError>;
 
 /// Positions of the dumps in `folder`, newest first.
 pub(crate) fn positions(folder: &Path) -> io::Result<Vec<u64>> {
@@ -62,11 +73,27 @@ pub(crate) fn whole(folder: &Path, store: u64) -> io::Result<Vec<Dump>> {
     Ok(dumps)
 }
 
+/// Where those stand that are whole, newest first. Those of an end that is gone, which lie beyond `end`, are removed: the journal will
+/// come to where they stand with something else.
+pub(crate) fn without_lost(folder: &Path, store: u64, end: u64) -> io::Result<Vec<Stand>> {
+    let mut stands = Vec::new();
+    for dump in whole(folder, store)? {
+        if position(&dump.stand) <= end {
+            stands.push(dump.stand);
+        } else {
+            durable::remove_file(&path(folder, position(&dump.stand)))?;
+        }
+    }
+    Ok(stands)
+}
+
 impl Dumps {
     /// `kept` are those that were found, newest first.
-    pub(crate) fn new(folder: PathBuf, store: u64, mut kept: Vec<Stand>) -> Self {
+    pub(crate) fn new(folders: &Folders, store: u64, durability: Durability, mut kept: Vec<Stand>) -> Self {
         kept.reverse();
-        Self { folder, store, kept, making: None }
+        let (folder, journal) = (folders.dumps.clone(), folders.journal.clone());
+        let unsynced = (durability == Durability::Os).then_some(0);
+        Self { folder, journal, unsynced, store, kept, making: None }
     }
 
     /// What every kept dump covers; `None` without any.
@@ -80,9 +107,14 @@ impl Dumps {
             return;
         }
         let (mirror, folder, store) = (Arc::clone(mirror), self.folder.clone(), self.store);
-        let making = thread::Builder::new()
-            .name("dump".to_owned())
-            .spawn(move || write_dump(&mirror, store, &folder, |stand| path(&folder, position(stand))));
+        let (journal, unsynced) = (self.journal.clone(), self.unsynced);
+        let making = thread::Builder::new().name("dump".to_owned()).spawn(move || {
+            let stand = write_dump(&mirror, store, &folder, |stand| path(&folder, position(stand)))?;
+            // A dump of what the journal may yet lose is of no use, and an older one goes for it.
+            let newest = unsynced.map(|number| journal::sync_from(&journal, number)).transpose();
+            let newest = newest.map_err(|source| DumpError::Io { path: journal, source })?;
+            Ok(stand.map(|stand| (stand, newest)))
+        });
         match making {
             Ok(making) => self.making = Some(making),
             Err(error) => tracing::warn!(%error, "no dump was made: retention waits for the next one"),
@@ -93,7 +125,10 @@ impl Dumps {
     pub(crate) fn finish(&mut self, wait: bool) {
         let Some(making) = self.making.take_if(|making| wait || making.is_finished()) else { return };
         match making.join() {
-            Ok(Ok(Some(stand))) => self.made(stand),
+            Ok(Ok(Some((stand, newest)))) => {
+                self.unsynced = newest;
+                self.made(stand);
+            }
             Ok(Ok(None)) => {}
             Ok(Err(error)) => tracing::warn!(%error, "no dump was made: retention waits for the next one"),
             Err(_) => tracing::error!("making a dump panicked: retention waits for the next one"),

@@ -13,7 +13,7 @@ use crate::{
     journal::{self, Frame, JournalError, Newest, Origin, Segment, Walk},
     keeper::segment_start,
     place::Standing,
-    plan::Positions,
+    plan::{Floors, Positions},
 };
 
 /// What is taken in at once.
@@ -24,6 +24,8 @@ const PROGRESS_PERIOD: Duration = Duration::from_secs(2);
 /// What a journal was found to hold.
 pub(crate) struct Followed {
     pub(crate) positions: Positions,
+    /// Those of the mirror before: the journal tells nothing of the owners' rows.
+    pub(crate) floors: Floors,
     pub(crate) standing: Standing,
     /// Nothing but zeros follows.
     pub(crate) is_clean: bool,
@@ -50,8 +52,15 @@ pub(crate) fn follow(
         return Err(end_lost(segments, standing));
     }
     let known = mirror.segments().last().map_or(0, |segment| segment.number);
-    let mut following =
-        Following { mirror, positions: from.logs.clone(), standing, batch: Vec::new(), bytes: 0, known };
+    let mut following = Following {
+        mirror,
+        positions: from.logs.clone(),
+        floors: from.floors.clone(),
+        standing,
+        batch: Vec::new(),
+        bytes: 0,
+        known,
+    };
     let (mut walk, mut progress) =
         (Walk::new(segments, standing.place, origin)?, Progress::new(standing.place.position));
     while let Some((frame, segment)) = walk.next()? {
@@ -60,14 +69,14 @@ pub(crate) fn follow(
     }
     following.flush()?;
     let end = walk.end()?;
-    let Following { positions, standing, .. } = following;
+    let Following { positions, floors, standing, .. } = following;
     let Newest { boot, flags, .. } = standing.newest;
     let is_lost = end.is_lost || (!flags.synced && !flags.closing && boot != origin.boot);
     if is_lost {
         tracing::error!("the machine stopped, and what was not synced may be lost: clients and receivers are told");
     }
     let was_lost = segments.last().is_some_and(|last| last.flags.lost && last.start == standing.place);
-    Ok(Followed { positions, standing, is_clean: end.is_clean, is_lost, was_lost })
+    Ok(Followed { positions, floors, standing, is_clean: end.is_clean, is_lost, was_lost })
 }
 
 /// Whether the journal has everything that whoever stands there has seen.
@@ -87,6 +96,7 @@ pub(crate) fn end_lost(segments: &[Segment], standing: Standing) -> OpenError {
 struct Following<'a> {
     mirror: &'a Mirror,
     positions: Positions,
+    floors: Floors,
     standing: Standing,
     batch: Vec<Applied>,
     bytes: usize,
@@ -112,7 +122,7 @@ impl Following<'_> {
         let newest =
             Newest { position: frame.header.start(), boot: frame.header.origin.boot, flags: frame.header.flags };
         self.standing = Standing { place: frame.header.end(), newest };
-        self.batch.push(Applied { entries, stand: Some(self.standing.stand(&self.positions)) });
+        self.batch.push(Applied { entries, stand: Some(self.standing.stand(&self.positions, &self.floors)) });
         if self.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
     }
 

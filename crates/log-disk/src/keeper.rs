@@ -13,8 +13,8 @@ use std::{
 };
 
 use parking_lot::{Condvar, Mutex};
-use roomhook_log::{LogId, Lsn, ReadError};
-use roomhook_mirror::{Applied, EntryIndex, Mirror, MirrorError, SegmentStart};
+use roomhook_log::{LogId, ReadError};
+use roomhook_mirror::{Applied, EntryIndex, Mirror, MirrorError, SegmentStart, Stand};
 use tokio::sync::watch;
 
 use crate::{
@@ -24,7 +24,6 @@ use crate::{
     job::Reply,
     journal,
     line::{Haste, Line},
-    place::Standing,
     plan::Positions,
     retention::{Candidate, Policy, droppable},
     telemetry::StoreMetrics,
@@ -142,7 +141,7 @@ impl Keeper {
         let keeping = Keeping {
             charge,
             waiting: Arc::clone(&waiting),
-            applied,
+            applied: Some(applied),
             pending: Pending::default(),
             dumped_at: Instant::now(),
             is_changed: false,
@@ -161,7 +160,7 @@ impl Keeper {
     }
 
     /// Entries that were just written. Waits while too much is on its way.
-    pub(crate) fn apply(&self, entries: Vec<EntryIndex>, standing: Standing, positions: &Positions) {
+    pub(crate) fn apply(&self, entries: Vec<EntryIndex>, stand: Stand) {
         let bytes = entries.iter().map(weight).sum();
         let all = {
             let mut waiting = self.waiting.bytes.lock();
@@ -172,7 +171,7 @@ impl Keeper {
         self.sent.fetch_add(1, Ordering::Release);
         // A keeper that died has poisoned the store.
         let haste = if all >= EAGER_BYTES { Haste::Now } else { Haste::None };
-        self.work.send(Work::Apply(Applied { entries, stand: Some(standing.stand(positions)) }, bytes), haste);
+        self.work.send(Work::Apply(Applied { entries, stand: Some(stand) }, bytes), haste);
     }
 
     /// What is written from here on lies in segment `number`.
@@ -227,7 +226,8 @@ struct Pending {
 struct Keeping {
     charge: Charge,
     waiting: Arc<Waiting>,
-    applied: watch::Sender<u64>,
+    /// `None` once the mirror failed: nobody is to wait for it any more.
+    applied: Option<watch::Sender<u64>>,
     pending: Pending,
     dumped_at: Instant,
     is_changed: bool,
@@ -275,39 +275,44 @@ impl Keeping {
             return;
         }
         let count = batches.len() as u64;
-        if !self.is_failed()
+        // Also of a store that takes no more: what was answered before is read.
+        if self.applied.is_some()
             && let Err(error) = self.charge.mirror.apply(&batches)
         {
             self.fail(&error);
         }
         *self.waiting.bytes.lock() -= bytes;
         self.waiting.less.notify_all();
-        if !self.is_failed() {
+        if let Some(applied) = &self.applied {
             self.is_changed = true;
-            self.applied.send_modify(|applied| *applied += count);
+            applied.send_modify(|applied| *applied += count);
         }
     }
 
+    /// Nothing more is to be written, beside what the journal has.
     fn is_failed(&self) -> bool {
         self.charge.poisoned.lock().is_some()
     }
 
     /// The journal has everything; but nobody could read it, and nothing would ever go.
-    fn fail(&self, error: &MirrorError) {
-        let reason = format!("the mirror failed: {error}");
+    fn fail(&mut self, error: &MirrorError) {
+        let reason = format!("the mirror failed: {}", self.charge.mirror.why(error));
         tracing::error!(reason, "the store takes nothing more until a restart");
         self.charge.poisoned.lock().get_or_insert(reason);
+        self.applied = None;
     }
 
     fn begin_segment(&mut self, start: SegmentStart) {
-        if self.is_failed() {
+        if self.applied.is_none() {
             return;
         }
         if let Err(error) = self.charge.mirror.begin_segment(start) {
             return self.fail(&error);
         }
         self.charge.metrics.segments(self.charge.mirror.segments().len());
-        self.dump();
+        if !self.is_failed() {
+            self.dump();
+        }
     }
 
     fn dump(&mut self) {
@@ -343,13 +348,13 @@ impl Keeping {
     }
 
     /// Drops what retention allows, at most `max` segments. Returns how many.
-    fn drop_segments(&self, max: usize) -> usize {
+    fn drop_segments(&mut self, max: usize) -> usize {
         let segments = self.charge.mirror.segments();
         let Some(covered) = self.charge.dumps.covered().filter(|_| segments.len() > 1) else { return 0 };
         let size = |start: &SegmentStart| {
             fs::metadata(journal::path(&self.charge.journal, start.number)).map_or(0, |file| file.len())
         };
-        let floor = |log: &LogId| covered.logs.get(log).map_or(Lsn(0), |position| position.floor);
+        let floor = |log: &LogId| covered.floors.get(log).copied().unwrap_or_default();
         let [place, ..] = covered.place;
         let candidates: Vec<Candidate> = segments
             .windows(2)
@@ -375,7 +380,7 @@ impl Keeping {
     }
 
     /// The index goes first: a file that is not part of the journal any more is swept up at the next start.
-    fn drop_segment(&self, start: &SegmentStart) {
+    fn drop_segment(&mut self, start: &SegmentStart) {
         if let Err(error) = self.charge.mirror.drop_oldest() {
             return self.fail(&error);
         }

@@ -7,12 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use roomhook_log::{LogId, entry::Position};
+use roomhook_log::{LogId, Lsn, entry::Position};
 use roomhook_mirror::{Mirror, MirrorConfig, Stand};
 
 use crate::{
     config::DiskConfig,
-    durable,
+    dumps, durable,
     error::OpenError,
     follow::{Followed, follow},
     journal::{self, Origin, Segment, Writer},
@@ -20,7 +20,7 @@ use crate::{
     lock::Lock,
     newborn,
     place::Standing,
-    plan::Positions,
+    plan::{Floors, Positions},
     rebuild,
     store_file::StoreFile,
 };
@@ -59,8 +59,9 @@ pub(crate) struct Opened {
     pub(crate) folders: Folders,
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) positions: Positions,
+    pub(crate) floors: Floors,
     pub(crate) writer: Writer,
-    /// Oldest last.
+    /// Newest first.
     pub(crate) dumps: Vec<Stand>,
 }
 
@@ -89,13 +90,15 @@ pub(crate) fn open(config: &DiskConfig) -> Result<Opened, OpenError> {
     }
     sweep(&folders, &segments).map_err(OpenError::io("clearing", &folders.journal))?;
     let writer = writer(&folders, &segments, &followed, origin, config)?;
-    let dumps = rebuild::stands(&folders.dumps, file.id).map_err(OpenError::io("listing", &folders.dumps))?;
+    let end = followed.standing.place.position;
+    let dumps = dumps::without_lost(&folders.dumps, file.id, end).map_err(OpenError::io("listing", &folders.dumps))?;
     // One without a frame is not known to the mirror.
     if mirror.segments().last().is_none_or(|known| known.number != writer.segment().number) {
         let start = segment_start(writer.segment().number, writer.place().position, &followed.positions);
         mirror.begin_segment(start).map_err(OpenError::mirror(&folders.mirror))?;
     }
-    Ok(Opened { lock, store: file.id, folders, mirror: Arc::new(mirror), positions: followed.positions, writer, dumps })
+    let (mirror, Followed { positions, floors, .. }) = (Arc::new(mirror), followed);
+    Ok(Opened { lock, store: file.id, folders, mirror, positions, floors, writer, dumps })
 }
 
 /// A number of shards that no store can have is refused before anything is made.
@@ -183,18 +186,29 @@ fn open_mirror(
     }
     let mirror = Mirror::open(&folders.mirror, config)?;
     let Some(stand) = mirror.stand()? else { return Ok(None) };
-    let oldest = segments.first().map_or(0, |segment| segment.number);
+    let (oldest, start) = segments.first().map_or((0, 0), |segment| (segment.number, segment.start.position));
     // A file went, and the mirror did not get to disk what it knew of that.
     while mirror.segments().first().is_some_and(|segment| segment.number < oldest) && mirror.segments().len() > 1 {
         mirror.drop_oldest()?;
     }
+    // A power cut may take the mirror back to before the dump that let segments go: its rows of an owner would then need records
+    // that are gone. The dump has newer ones.
+    let needs = |log: LogId| stand.floors.get(&log).map_or(Lsn::FIRST, |floor| Lsn::FIRST.max(*floor));
+    if stand.place[0] < start || stand.logs.keys().any(|log| mirror.first(*log) > needs(*log)) {
+        tracing::warn!("the mirror is older than what was dropped since: it is made anew from a dump and the journal");
+        return Ok(None);
+    }
     Ok(Some((mirror, stand)))
 }
 
-/// Removes segments that were dropped when a crash came before their files were gone.
+/// Removes segments that were dropped when a crash came before their files were gone, and those of which all is lost, to the first byte.
 fn sweep(folders: &Folders, segments: &[Segment]) -> io::Result<()> {
     let Some(oldest) = segments.first().map(|segment| segment.number) else { return Ok(()) };
-    for number in journal::numbers(&folders.journal)?.into_iter().filter(|number| *number < oldest) {
+    let dropped: Vec<u32> = journal::numbers(&folders.journal)?.into_iter().filter(|number| *number < oldest).collect();
+    if !dropped.is_empty() {
+        journal::set_oldest(&folders.journal, oldest)?;
+    }
+    for number in dropped {
         tracing::info!(segment = number, "removing a segment that was dropped before a crash");
         fs::remove_file(journal::path(&folders.journal, number))?;
     }

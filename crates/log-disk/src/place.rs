@@ -4,7 +4,7 @@ use roomhook_mirror::Stand;
 
 use crate::{
     journal::{Flags, Newest, Place, Writer},
-    plan::Positions,
+    plan::{Floors, Positions},
 };
 
 /// Everything before `place` is in it; the newest frame of that began at `newest.position`.
@@ -32,10 +32,14 @@ impl Standing {
         Self { place: Place { position, crc }, newest: Newest { position: newest, boot, flags } }
     }
 
-    pub(crate) fn stand(self, logs: &Positions) -> Stand {
+    pub(crate) fn stand(self, logs: &Positions, floors: &Floors) -> Stand {
         let Self { place, newest } = self;
         let crc_and_flags = u64::from(place.crc) | u64::from(newest.flags.bits()) << 32;
-        Stand { place: [place.position, crc_and_flags, newest.position, newest.boot], logs: logs.clone() }
+        Stand {
+            place: [place.position, crc_and_flags, newest.position, newest.boot],
+            logs: logs.clone(),
+            floors: floors.clone(),
+        }
     }
 }
 
@@ -50,6 +54,6 @@ mod tests {
             place: Place { position: 5 << 40, crc: u32::MAX },
             newest: Newest { position: 77, boot: u64::MAX, flags },
         };
-        assert_eq!(Standing::of(&standing.stand(&Positions::new())), standing);
+        assert_eq!(Standing::of(&standing.stand(&Positions::new(), &Floors::new())), standing);
     }
 }

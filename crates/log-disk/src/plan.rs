@@ -13,6 +13,9 @@ use crate::job::{Answer, Job, Reply, What};
 /// Where every log stands.
 pub(crate) type Positions = BTreeMap<LogId, Position>;
 
+/// From where on the owner of each log needs its records, beside the rows that it has written.
+pub(crate) type Floors = BTreeMap<LogId, Lsn>;
+
 /// One entry to be, of everything that came for one log until something had to come after it.
 #[derive(Debug)]
 pub(crate) struct Planned {
@@ -32,6 +35,8 @@ pub(crate) struct Planned {
 pub(crate) struct Plan {
     pub(crate) entries: Vec<Planned>,
     pub(crate) answers: Vec<Answer>,
+    /// What owners gave up in this batch.
+    pub(crate) floors: Floors,
     /// Index of the entry of each log that can still take something.
     open: HashMap<LogId, usize>,
 }
@@ -156,6 +161,7 @@ impl Plan {
 
     fn trim(&mut self, log: LogId, up_to: Lsn, reply: Reply<()>, positions: &Positions) {
         let next = self.position(log, positions).next;
+        self.floors.insert(log, up_to.min(next));
         let entry = self.entry(log, 0, positions);
         // A floor never goes back: what an earlier call gave up may be gone.
         entry.after.floor = entry.after.floor.max(up_to.min(next));

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use roomhook_log::{
-    Epoch, LogId, Lsn,
+    Epoch, LogId,
     entry::{Head, Kind, Position},
 };
 use roomhook_mirror::{Applied, Dump, Mirror, MirrorConfig, SegmentStart, Stand};
@@ -15,6 +15,7 @@ use crate::{
     journal::{JournalError, Origin, Segment, Walk},
     open::Folders,
     place::Standing,
+    plan::{Floors, Positions},
 };
 
 /// A new mirror that is where the journal ends.
@@ -24,54 +25,68 @@ pub(crate) fn rebuild(
     origin: Origin,
     config: MirrorConfig,
 ) -> Result<(Mirror, Followed), OpenError> {
+    let whole = dumps::whole(&folders.dumps, origin.store).map_err(OpenError::io("listing", &folders.dumps))?;
+    for dump in usable(whole, segments, origin)? {
+        tracing::info!(segments = segments.len(), "making the mirror anew from a dump and the journal");
+        let mirror = empty(folders, config)?;
+        if index_before(&mirror, segments, &dump.stand, origin)? {
+            dump.install(&mirror)?;
+            let followed = follow(&mirror, segments, &dump.stand, origin)?;
+            return Ok((mirror, followed));
+        }
+        tracing::warn!("the journal lost a part of what a dump stands behind: an older one is tried");
+    }
+    if segments.first().is_some_and(|first| first.start.position > 0) {
+        return Err(OpenError::NoDump { path: folders.dumps.clone() });
+    }
+    let mirror = empty(folders, config)?;
+    let from = Standing::nothing(origin.boot).stand(&Positions::new(), &Floors::new());
+    let followed = follow(&mirror, segments, &from, origin)?;
+    Ok((mirror, followed))
+}
+
+fn empty(folders: &Folders, config: MirrorConfig) -> Result<Mirror, OpenError> {
     match fs::remove_dir_all(&folders.mirror) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(OpenError::io("removing", &folders.mirror)(error));
         }
         _ => {}
     }
-    let mirror = Mirror::open(&folders.mirror, config).map_err(OpenError::mirror(&folders.mirror))?;
-    let whole = dumps::whole(&folders.dumps, origin.store).map_err(OpenError::io("listing", &folders.dumps))?;
-    let dump = usable(whole, segments, origin)?;
-    let from = match &dump {
-        Some(dump) => {
-            tracing::info!(segments = segments.len(), "making the mirror anew from a dump and the journal");
-            index_before(&mirror, segments, &dump.stand, origin)?;
-            dump.install(&mirror)?;
-            dump.stand.clone()
-        }
-        None if segments.first().is_none_or(|first| first.start.position == 0) => {
-            Standing::nothing(origin.boot).stand(&BTreeMap::new())
-        }
-        None => return Err(OpenError::NoDump { path: folders.dumps.clone() }),
-    };
-    let followed = follow(&mirror, segments, &from, origin)?;
-    Ok((mirror, followed))
+    Mirror::open(&folders.mirror, config).map_err(OpenError::mirror(&folders.mirror))
 }
 
-/// The newest dump that the journal reaches back to. One that is ahead of the journal proves that this lost its end, unless nothing
-/// was synced and the machine has stopped since.
-fn usable(whole: Vec<Dump>, segments: &[Segment], origin: Origin) -> Result<Option<Dump>, OpenError> {
+/// Whether the journal may have lost what was written so far, without anybody being to blame.
+fn may_be_lost(standing: Standing, origin: Origin) -> bool {
+    !standing.newest.flags.synced && standing.newest.boot != origin.boot
+}
+
+/// The dumps that the journal reaches back to, newest first. One that is ahead of the journal proves that this lost its end, unless
+/// that may be.
+fn usable(whole: Vec<Dump>, segments: &[Segment], origin: Origin) -> Result<Vec<Dump>, OpenError> {
     let start = segments.first().map_or(0, |first| first.start.position);
+    let mut usable = Vec::new();
     for dump in whole {
         let standing = Standing::of(&dump.stand);
         if !is_there(segments, standing, origin)? {
-            if standing.newest.flags.synced || standing.newest.boot == origin.boot {
+            if !may_be_lost(standing, origin) {
                 return Err(end_lost(segments, standing));
             }
         } else if standing.place.position >= start {
-            return Ok(Some(dump));
+            usable.push(dump);
         }
     }
-    Ok(None)
+    Ok(usable)
 }
 
-/// Indexes what lies before a dump: its records are history, its rows are in the dump.
-fn index_before(mirror: &Mirror, segments: &[Segment], until: &Stand, origin: Origin) -> Result<(), OpenError> {
-    let Some(first) = segments.first() else { return Ok(()) };
+/// Indexes what lies before a dump: its records are history, its rows are in the dump. False if something of it is gone that may be.
+fn index_before(mirror: &Mirror, segments: &[Segment], until: &Stand, origin: Origin) -> Result<bool, OpenError> {
+    let Some(first) = segments.first() else { return Ok(true) };
     let until_place = Standing::of(until).place;
     let mut positions: BTreeMap<LogId, Position> = BTreeMap::new();
-    mirror.begin_segment(first_start(first, segments, until, origin)?)?;
+    let start = first_start(first, segments, until, origin)?;
+    // Where each log stands in front of the next frame: one that said nothing so far, where its first entry begins.
+    let mut logs = start.logs.clone();
+    mirror.begin_segment(start)?;
     let (mut walk, mut known) = (Walk::new(segments, first.start, origin)?, first.number);
     let (mut batch, mut progress) = (Vec::new(), Progress::new(first.start.position));
     while walk.place().position < until_place.position
@@ -79,13 +94,10 @@ fn index_before(mirror: &Mirror, segments: &[Segment], until: &Stand, origin: Or
     {
         if segment.number > known {
             mirror.apply(&std::mem::take(&mut batch))?;
-            // A log that said nothing so far stands where the dump has it.
-            let mut logs: BTreeMap<LogId, Lsn> =
-                until.logs.iter().map(|(log, position)| (*log, position.next)).collect();
             logs.extend(positions.iter().map(|(log, position)| (*log, position.next)));
             let newest_at_ms = positions.values().map(|position| position.newest_at_ms).max().unwrap_or_default();
-            let start = SegmentStart { number: segment.number, place: segment.start.position, logs, newest_at_ms };
-            mirror.begin_segment(start)?;
+            let (number, place) = (segment.number, segment.start.position);
+            mirror.begin_segment(SegmentStart { number, place, logs: logs.clone(), newest_at_ms })?;
             known = segment.number;
         }
         let mut entries = Vec::new();
@@ -101,9 +113,16 @@ fn index_before(mirror: &Mirror, segments: &[Segment], until: &Stand, origin: Or
         }
     }
     mirror.apply(&batch)?;
-    let fits = |(log, position): (&LogId, &Position)| until.logs.get(log) == Some(position);
+    if walk.place().position < until_place.position && may_be_lost(Standing::of(until), origin) {
+        return Ok(false);
+    }
+    // A start that accepted a lost end raises the epochs before any entry does.
+    let fits = |(log, position): (&LogId, &Position)| {
+        let epoch = position.epoch;
+        until.logs.get(log).is_some_and(|at| at.epoch >= epoch && Position { epoch, ..*at } == *position)
+    };
     match positions.iter().find(|pair| !fits(*pair)) {
-        None => Ok(()),
+        None => Ok(true),
         Some((log, _)) => {
             let segment = segments.iter().rev().find(|segment| segment.start.position <= until_place.position);
             let segment = segment.unwrap_or(first);

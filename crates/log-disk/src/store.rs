@@ -89,7 +89,7 @@ impl DiskLog {
         let metrics = Metrics::new(QUEUE_JOBS_MAX);
         let (shards, poisoned) = (config.shards, Arc::new(Mutex::new(None)));
         let space = Arc::new(Space::new(config.path.clone(), config.free_bytes_min));
-        let Opened { lock, store, folders, mirror, positions, writer, dumps } = opened;
+        let Opened { lock, store, folders, mirror, positions, floors, writer, dumps } = opened;
         let logs: BTreeMap<LogId, OneLog> = log_ids(shards)
             .map(|log| {
                 let Position { next, epoch, .. } = positions.get(&log).copied().unwrap_or(Position::EMPTY);
@@ -108,7 +108,7 @@ impl DiskLog {
         let charge = Charge {
             mirror: Arc::clone(&mirror),
             journal: folders.journal.clone(),
-            dumps: Dumps::new(folders.dumps.clone(), store, dumps),
+            dumps: Dumps::new(&folders, store, config.durability, dumps),
             retention: policy(&config),
             clock: Arc::clone(&config.clock),
             poisoned: Arc::clone(&poisoned),
@@ -124,6 +124,7 @@ impl DiskLog {
             config: Arc::clone(&config),
             writer,
             positions,
+            floors,
             logs: logs.iter().map(shown).collect(),
             poisoned: Arc::clone(&poisoned),
             space: Arc::clone(&space),

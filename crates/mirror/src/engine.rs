@@ -1,7 +1,10 @@
 //! The database behind a mirror, and how it is tuned.
 
 use std::{
-    path::Path,
+    fs::{self, File},
+    io::Write as _,
+    panic::catch_unwind,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +18,7 @@ use fjall::{
 
 use crate::{
     error::MirrorError,
-    keys::{SEGMENT, STAND, parse_segment_key, segment_key},
+    keys::{NUMBERS, SEGMENT, STAND, parse_segment_key, segment_key},
     segments::{SegmentIndex, Segments, events_name, index_name},
     stand::{SegmentStart, Stand},
 };
@@ -24,6 +27,12 @@ use crate::{
 const JOURNAL_BYTES: u64 = 64 << 20;
 const OPEN_FILES: usize = 128;
 const BLOCK_BYTES: u32 = 8 << 10;
+/// Lies in a mirror while it is opened.
+const OPENING: &str = "opening";
+/// Written to find out whether that works.
+const TRIAL: &str = "trial";
+/// More numbers than the engine gives away between two syncs of its journal.
+const LOST_NUMBERS_MAX: usize = 64;
 /// Memtables of keyspaces that are written to now and then.
 const QUIET_MEMTABLE_BYTES: u64 = 2 << 20;
 
@@ -39,6 +48,7 @@ pub struct MirrorConfig {
 /// An open mirror. Writing is for one thread, reading for any; all of it blocks.
 pub struct Mirror {
     config: MirrorConfig,
+    path: PathBuf,
     pub(crate) db: Database,
     pub(crate) meta: Keyspace,
     pub(crate) owner_rows: Keyspace,
@@ -60,6 +70,25 @@ impl Mirror {
     /// # Errors
     /// When it is damaged: remove `path` and open it again.
     pub fn open(path: &Path, config: MirrorConfig) -> Result<Self, MirrorError> {
+        let opening = path.join(OPENING);
+        if opening.exists() {
+            return Err(MirrorError::Damaged("a process ended while it opened it".to_owned()));
+        }
+        // The engine does not take every damage for one: of some it says that it cannot be, and panics; of a part of these its
+        // destructors panic as well, and then the process ends. The next one must not try the same. Best effort: a full disk is told later.
+        if path.is_dir() {
+            let _ = fs::write(&opening, b"");
+        }
+        let opened = catch_unwind(|| Self::open_engine(path, config)).unwrap_or_else(|panic| {
+            let reason = panic.downcast_ref::<String>().map(String::as_str);
+            let reason = reason.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why");
+            Err(MirrorError::Damaged(format!("its engine panicked: {reason}")))
+        });
+        let _ = fs::remove_file(&opening);
+        opened
+    }
+
+    fn open_engine(path: &Path, config: MirrorConfig) -> Result<Self, MirrorError> {
         let db = Database::builder(path)
             .cache_size(config.cache_bytes)
             .max_journaling_size(JOURNAL_BYTES)
@@ -77,6 +106,7 @@ impl Mirror {
         let (meta, owner_rows, hook_rows) = (quiet("meta")?, quiet("owner")?, quiet("hooks")?);
         let mut mirror = Self {
             config,
+            path: path.to_owned(),
             db,
             meta,
             owner_rows,
@@ -85,8 +115,29 @@ impl Mirror {
             is_damaged: AtomicBool::new(false),
         };
         mirror.segments = Segments::new(mirror.stored_segments()?);
-        mirror.sweep()?;
-        Ok(mirror)
+        match mirror.skip_numbers().and_then(|()| mirror.sweep()) {
+            // A full disk is no damage, also if the engine found that out in the background.
+            Err(MirrorError::Engine(fjall::Error::Poisoned)) => {
+                Err(mirror.try_to_write().map_or_else(fjall::Error::Io, |()| fjall::Error::Poisoned).into())
+            }
+            done => done.map(|()| mirror),
+        }
+    }
+
+    /// What is made and deleted gets a number, as every write does, and is durable at once, while the engine goes on behind the
+    /// newest number of its journal, whose end a power cut may take. A number that is given away twice hides things in part: the
+    /// engine finds a keyspace without its settings, and panics. So numbers that may have been lost are skipped, and
+    /// [`Mirror::keep_numbers`] follows whatever makes or deletes.
+    fn skip_numbers(&self) -> Result<(), MirrorError> {
+        for _ in 0..LOST_NUMBERS_MAX {
+            self.meta.insert(NUMBERS, b"")?;
+        }
+        self.keep_numbers()
+    }
+
+    fn keep_numbers(&self) -> Result<(), MirrorError> {
+        self.meta.insert(NUMBERS, b"")?;
+        Ok(self.db.persist(PersistMode::SyncData)?)
     }
 
     /// Everything before this is in it; `None` for one that was just made.
@@ -110,6 +161,28 @@ impl Mirror {
         self.is_damaged.store(true, Ordering::Relaxed);
     }
 
+    /// What a person should know of an error. What the engine does in the background it does not tell the causes of, but to its log;
+    /// so it is tried whether writing fails.
+    #[must_use]
+    pub fn why(&self, error: &MirrorError) -> String {
+        if !matches!(error, MirrorError::Engine(fjall::Error::Poisoned)) {
+            return error.to_string();
+        }
+        let background = "its engine could not write in the background";
+        match self.try_to_write() {
+            Err(error) => format!("{background}, and it still cannot: {error}"),
+            Ok(()) => format!("{background}; its line in the log says why"),
+        }
+    }
+
+    fn try_to_write(&self) -> std::io::Result<()> {
+        let path = self.path.join(TRIAL);
+        let write = |mut file: File| file.write_all(&[1; BLOCK_BYTES as usize]).and_then(|()| file.sync_all());
+        let written = File::create(&path).and_then(write);
+        let _ = fs::remove_file(&path);
+        written
+    }
+
     /// The segments it knows, oldest first.
     #[must_use]
     pub fn segments(&self) -> Vec<Arc<SegmentStart>> {
@@ -129,6 +202,7 @@ impl Mirror {
     pub fn begin_segment(&self, start: SegmentStart) -> Result<(), MirrorError> {
         let index = self.open_segment(start)?;
         self.meta.insert(segment_key(index.number()), index.start.encode())?;
+        self.keep_numbers()?;
         // Nothing more comes for the old one: writing out its memtables now frees memory and journals.
         if let Some(before) = self.segments.all().last() {
             for keyspace in [&before.events, &before.index, &self.meta, &self.owner_rows, &self.hook_rows] {
@@ -149,7 +223,7 @@ impl Mirror {
         self.meta.remove(segment_key(segment.number()))?;
         self.db.delete_keyspace(segment.events)?;
         self.db.delete_keyspace(segment.index)?;
-        Ok(())
+        self.keep_numbers()
     }
 
     /// Hands everything to the operating system and waits for the disk. Only for an orderly stop: a mirror need not be durable.
@@ -203,6 +277,7 @@ impl Mirror {
             };
             tracing::info!(segment = number, "removing an index that a crash left behind");
             self.db.delete_keyspace(self.db.keyspace(&name, KeyspaceCreateOptions::default)?)?;
+            self.keep_numbers()?;
         }
         Ok(())
     }

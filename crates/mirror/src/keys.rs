@@ -32,6 +32,8 @@ const PIECE_BYTES: usize = 2 + 4 + 4;
 
 pub(crate) const STAND: &[u8] = b"stand";
 pub(crate) const SEGMENT: &[u8] = b"segment/";
+/// Written for the number that it gets alone.
+pub(crate) const NUMBERS: &[u8] = b"numbers";
 
 pub(crate) fn segment_key(number: u32) -> Vec<u8> {
     [SEGMENT, &number.to_be_bytes()].concat()

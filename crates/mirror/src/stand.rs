@@ -12,12 +12,21 @@ pub struct Stand {
     pub place: [u64; 4],
     /// Where each log stood.
     pub logs: BTreeMap<LogId, Position>,
+    /// Records that the owners need beside their rows *as they are in here*, from these positions on; all, where none is said. The
+    /// floors of [`Stand::logs`] are not that: an owner's rows are not in the log's files, so what a power cut takes of them is not
+    /// made up for by reading on.
+    pub floors: BTreeMap<LogId, Lsn>,
 }
 
 impl Stand {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(40 + 38 * self.logs.len());
         self.place.iter().for_each(|part| out.put_u64_le(*part));
+        out.put_u16_le(u16::try_from(self.floors.len()).unwrap_or(u16::MAX));
+        for (log, floor) in &self.floors {
+            out.put_u16_le(log.0);
+            out.put_u64_le(floor.0);
+        }
         put_logs(&self.logs, &mut out);
         let crc = crc32c::crc32c(&out);
         out.put_u32_le(crc);
@@ -35,7 +44,11 @@ impl Stand {
         for part in &mut place {
             *part = rest.try_get_u64_le().ok()?;
         }
-        Some(Self { place, logs: logs(rest)? })
+        let mut floors = BTreeMap::new();
+        for _ in 0..rest.try_get_u16_le().ok()? {
+            floors.insert(LogId(rest.try_get_u16_le().ok()?), Lsn(rest.try_get_u64_le().ok()?));
+        }
+        Some(Self { place, logs: logs(rest)?, floors })
     }
 }
 
@@ -114,7 +127,7 @@ mod tests {
     fn a_stand_comes_back_and_a_changed_bit_is_noticed() {
         let position = Position { epoch: Epoch(3), next: Lsn(77), floor: Lsn(5), newest_at_ms: 9, crc: 8 };
         let logs = [(LogId(0), position), (LogId::DIRECTORY, Position::EMPTY)].into();
-        let stand = Stand { place: [1, 2, 3, 4], logs };
+        let stand = Stand { place: [1, 2, 3, 4], logs, floors: [(LogId(0), Lsn(4))].into() };
         let stored = stand.encode();
         assert_eq!(Stand::decode(&stored), Some(stand));
         for bit in 0..stored.len() * 8 {

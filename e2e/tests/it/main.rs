@@ -12,6 +12,7 @@ mod documented;
 mod mirror;
 mod outage;
 mod owed;
+mod power_cuts;
 mod realtime;
 mod replay_crash;
 mod rest_clients;

@@ -15,7 +15,7 @@ pub use error::JournalError;
 pub(crate) use frame::{Flags, Frame, FrameDraft, Origin, Place};
 pub(crate) use oldest::set_oldest;
 pub(crate) use scan::{Walk, distrust_memory, is_there, segments, sync};
-pub(crate) use segment::{HEAD_BYTES, Segment, draft, is_segment, numbers, path, sweep_drafts};
+pub(crate) use segment::{HEAD_BYTES, Segment, draft, is_segment, numbers, path, sweep_drafts, sync_from};
 pub(crate) use writer::{Newest, Writer};
 
 #[cfg(test)]

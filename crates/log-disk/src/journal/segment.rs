@@ -86,6 +86,19 @@ pub(crate) fn numbers(folder: &Path) -> io::Result<Vec<u32>> {
     Ok(numbers)
 }
 
+/// Makes all durable that was written to segment `number` and later ones. Returns the number of the newest.
+pub(crate) fn sync_from(folder: &Path, number: u32) -> io::Result<u32> {
+    let numbers = numbers(folder)?;
+    for number in numbers.iter().filter(|other| **other >= number) {
+        match File::open(path(folder, *number)).and_then(|file| file.sync_data()) {
+            // Dropped meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            synced => synced?,
+        }
+    }
+    Ok(numbers.last().copied().unwrap_or(number))
+}
+
 /// Removes what was prepared and not used.
 pub(crate) fn sweep_drafts(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {

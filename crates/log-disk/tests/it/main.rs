@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod first_start;
 mod losses;
+mod old_mirror;
 mod operation;
 mod rehearsal;
 mod retention;
