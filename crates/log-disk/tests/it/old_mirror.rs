@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use roomhook_log::{Claim, LogAppend, LogId, LogRead, Lsn, NodeId};
+use roomhook_log::{Claim, Expect, LogAppend, LogId, LogRead, Lsn, NodeId};
 use roomhook_log_disk::DiskLog;
 
 use crate::store::{copy, in_memory, read_all, record, row, small};
@@ -43,14 +43,14 @@ async fn top_and_first(store: &DiskLog) -> (u32, u32) {
 async fn what_an_older_row_of_the_owner_needs_is_kept_although_a_newer_one_gave_it_up() {
     let folder = in_memory();
     let store = DiskLog::open(small(folder.path())).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     for number in 0..5 {
         append(&store, &mut claim, number, true).await;
     }
     store.shutdown().await;
     let early = copy(folder.path());
     let store = DiskLog::open(small(folder.path())).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     for number in 5..30 {
         append(&store, &mut claim, number, true).await;
     }
@@ -66,7 +66,7 @@ async fn what_an_older_row_of_the_owner_needs_is_kept_although_a_newer_one_gave_
     assert!(first <= top + 1, "the row is of {top}, and what came behind it starts at {first}");
 
     // An owner that starts from what is there, and gives up from there, is believed.
-    let mut claim = store.claim(LOG, NodeId(2)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(2), Expect::Anyone).await.expect("claim");
     append(&store, &mut claim, 30, true).await;
     store.retain().await.expect("retain");
     let (top, first) = top_and_first(&store).await;
@@ -78,12 +78,12 @@ async fn what_an_older_row_of_the_owner_needs_is_kept_although_a_newer_one_gave_
 async fn a_mirror_from_before_something_was_dropped_is_made_anew() {
     let folder = in_memory();
     let store = DiskLog::open(small(folder.path())).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     append(&store, &mut claim, 0, false).await;
     store.shutdown().await;
     let early = copy(folder.path());
     let store = DiskLog::open(small(folder.path())).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
     for number in 1..30 {
         append(&store, &mut claim, number, true).await;
     }
@@ -102,8 +102,8 @@ async fn a_mirror_from_before_something_was_dropped_is_made_anew() {
 async fn a_log_that_was_quiet_for_segments_is_read_from_a_mirror_that_was_made_anew() {
     let folder = in_memory();
     let store = DiskLog::open(small(folder.path())).expect("open");
-    let mut claim = store.claim(LOG, NodeId(1)).await.expect("claim");
-    let mut quiet = store.claim(LogId(1), NodeId(1)).await.expect("claim");
+    let mut claim = store.claim(LOG, NodeId(1), Expect::Anyone).await.expect("claim");
+    let mut quiet = store.claim(LogId(1), NodeId(1), Expect::Anyone).await.expect("claim");
     for number in 0..40 {
         append(&store, &mut claim, number, number < 10).await;
         if number == 10 {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use roomhook_log::{
-    AppendError, Claim, Key, LogAppend as _, LogId, LogRead as _, Lsn, NewRecord, NodeId, ReadError, Record, Row,
-    Rows as _, TailLimits,
+    AppendError, Claim, Expect, Key, LogAppend as _, LogId, LogRead as _, Lsn, NewRecord, NodeId, ReadError, Record,
+    Row, Rows as _, TailLimits,
 };
 use roomhook_log_disk::{DiskConfig, DiskLog, Durability};
 
@@ -229,7 +229,7 @@ fn row(key: &'static str, value: u64) -> Row {
 
 async fn write(store: &DiskLog, log: LogId, from: u64, appends: u64, mut random: fastrand::Rng) -> Result<(), String> {
     let said = |what: &'static str| move |error: AppendError| format!("{what}: {error}");
-    let mut claim = store.claim(log, NodeId(1)).await.map_err(said("claim"))?;
+    let mut claim = store.claim(log, NodeId(1), Expect::Anyone).await.map_err(said("claim"))?;
     // One of the logs is quiet.
     let appends = if log == LogId::DIRECTORY { 1 + appends / 8 } else { appends };
     for number in from..from + appends {
@@ -254,7 +254,7 @@ async fn write_one(
     let last = store.append(claim, batch(number, nonce), rows).await?;
     tell(&format!("acked {} {number}/{last}/{nonce}", log.0));
     if random.u8(..4) == 0 {
-        store.put(log, vec![row("cursor", number), row("twin", number)]).await?;
+        store.put(log, claim.epoch, vec![row("cursor", number), row("twin", number)]).await?;
         tell(&format!("put {} {number}", log.0));
     }
     if has_top && random.bool() {
