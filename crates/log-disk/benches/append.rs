@@ -1,7 +1,7 @@
-//! Measures the store: `cargo bench -p roomhook-log-journal --bench append -- [load|paced|fill|open] [options]`.
+//! Measures the store: `cargo bench -p roomhook-log-disk --bench append -- [load|paced|fill|open] [options]`.
 //!
 //! load: each shard appends batches of N records, one append in flight, as its owner does. paced: a fixed rate with
-//! room snapshots, for memory. fill, open: time of a start after a crash. Results go into `docs/adr/0001-store.md`.
+//! room snapshots, for memory. fill, open: time of a start after a crash. Results go into `docs/adr/0009-journal.md`.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its results")]
 
