@@ -60,6 +60,8 @@ enum Work {
 pub(crate) struct Following {
     sent: Arc<AtomicU64>,
     applied: watch::Receiver<u64>,
+    /// Why the mirror follows no more, once it does not.
+    poisoned: Arc<Mutex<Option<String>>>,
     work: Line<Work>,
 }
 
@@ -73,7 +75,10 @@ impl Following {
         }
         // If the keeper is gone, the wait ends with an error.
         self.work.send(Work::Hurry, Haste::Now);
-        let reason = || "the mirror follows no more; restart the server: it is made anew then".to_owned();
+        let reason = || {
+            let why = self.poisoned.lock().clone().unwrap_or_else(|| "the store is shut down".to_owned());
+            format!("the mirror follows no more ({why}): restart the server")
+        };
         applied
             .wait_for(|applied| *applied >= wanted)
             .await
@@ -138,6 +143,7 @@ impl Keeper {
         let work = Line::new();
         let (sent, waiting) = (Arc::new(AtomicU64::new(0)), Arc::new(Waiting::default()));
         let (applied, watched) = watch::channel(0);
+        let poisoned = Arc::clone(&charge.poisoned);
         let keeping = Keeping {
             charge,
             waiting: Arc::clone(&waiting),
@@ -155,7 +161,7 @@ impl Keeper {
         let thread = thread::Builder::new().name("keeper".to_owned()).spawn(move || {
             keeping.run(&last_will.queue);
         })?;
-        let following = Following { sent: Arc::clone(&sent), applied: watched, work: work.clone() };
+        let following = Following { sent: Arc::clone(&sent), applied: watched, poisoned, work: work.clone() };
         Ok((Self { work, waiting, sent, thread: Some(thread) }, following))
     }
 
