@@ -124,7 +124,7 @@ impl SmallDisk {
     /// If it is not, or cannot be filled.
     pub fn fill_up(&self) -> Result<()> {
         ensure!(self.is_own(), "nobody else would have any room left");
-        let mut rest = fs::File::create(self.parent()?.join("rest"))?;
+        let mut rest = fs::File::options().create(true).append(true).open(self.parent()?.join("rest"))?;
         match std::io::copy(&mut std::io::repeat(0x5a), &mut rest) {
             Err(error) if error.kind() == std::io::ErrorKind::StorageFull => Ok(()),
             other => bail!("the disk has no end: {other:?}"),

@@ -27,6 +27,7 @@ use crate::{
     plan::Positions,
     retention::{Candidate, Policy, droppable},
     telemetry::StoreMetrics,
+    unwritten::Unwritten,
 };
 
 /// What may wait to be mirrored, in bytes of records and rows; the committer waits beyond.
@@ -129,6 +130,8 @@ impl Drop for LastWill {
 /// What the keeper works on.
 pub(crate) struct Charge {
     pub(crate) mirror: Arc<Mirror>,
+    /// What the mirror could not take in.
+    pub(crate) unwritten: Arc<Unwritten>,
     pub(crate) journal: PathBuf,
     pub(crate) dumps: Dumps,
     pub(crate) retention: Policy,
@@ -147,7 +150,8 @@ impl Keeper {
         let keeping = Keeping {
             charge,
             waiting: Arc::clone(&waiting),
-            applied: Some(applied),
+            applied,
+            failed: None,
             pending: Pending::default(),
             dumped_at: Instant::now(),
             is_changed: false,
@@ -232,8 +236,9 @@ struct Pending {
 struct Keeping {
     charge: Charge,
     waiting: Arc<Waiting>,
-    /// `None` once the mirror failed: nobody is to wait for it any more.
-    applied: Option<watch::Sender<u64>>,
+    applied: watch::Sender<u64>,
+    /// Why the mirror takes nothing more, once it does not: what comes then is kept beside it.
+    failed: Option<String>,
     pending: Pending,
     dumped_at: Instant,
     is_changed: bool,
@@ -282,17 +287,18 @@ impl Keeping {
         }
         let count = batches.len() as u64;
         // Also of a store that takes no more: what was answered before is read.
-        if self.applied.is_some()
+        if self.failed.is_none()
             && let Err(error) = self.charge.mirror.apply(&batches)
         {
             self.fail(&error);
         }
+        if let Some(why) = &self.failed {
+            self.charge.unwritten.keep(batches, why);
+        }
         *self.waiting.bytes.lock() -= bytes;
         self.waiting.less.notify_all();
-        if let Some(applied) = &self.applied {
-            self.is_changed = true;
-            applied.send_modify(|applied| *applied += count);
-        }
+        self.is_changed = true;
+        self.applied.send_modify(|applied| *applied += count);
     }
 
     /// Nothing more is to be written, beside what the journal has.
@@ -304,12 +310,12 @@ impl Keeping {
     fn fail(&mut self, error: &MirrorError) {
         let reason = format!("the mirror failed: {}", self.charge.mirror.why(error));
         tracing::error!(reason, "the store takes nothing more until a restart");
-        self.charge.poisoned.lock().get_or_insert(reason);
-        self.applied = None;
+        self.charge.poisoned.lock().get_or_insert_with(|| reason.clone());
+        self.failed.get_or_insert(reason);
     }
 
     fn begin_segment(&mut self, start: SegmentStart) {
-        if self.applied.is_none() {
+        if self.failed.is_some() {
             return;
         }
         if let Err(error) = self.charge.mirror.begin_segment(start) {

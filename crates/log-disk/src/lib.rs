@@ -44,6 +44,7 @@ mod restore;
 mod store;
 mod telemetry;
 mod tools;
+mod unwritten;
 
 pub use backup::{Full, Progress, Taken};
 pub use config::{Clock, DiskConfig, Durability, Health};

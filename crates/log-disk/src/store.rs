@@ -33,6 +33,7 @@ use crate::{
     retention::Policy,
     space::Space,
     telemetry::{DiskSpace, LogMetrics, Metrics, MirrorLag},
+    unwritten::{Unwritten, Whose},
 };
 
 /// Jobs of one log that may wait for the committer. Callers beyond wait for a place.
@@ -73,6 +74,7 @@ struct Reading {
 struct Files {
     folders: Folders,
     mirror: Arc<Mirror>,
+    unwritten: Arc<Unwritten>,
     chunks: JournalChunks,
 }
 
@@ -105,8 +107,10 @@ impl DiskLog {
                 )
             })
             .collect();
+        let unwritten = Arc::new(Unwritten::default());
         let charge = Charge {
             mirror: Arc::clone(&mirror),
+            unwritten: Arc::clone(&unwritten),
             journal: folders.journal.clone(),
             dumps: Dumps::new(&folders, store, config.durability, dumps),
             retention: policy(&config),
@@ -139,7 +143,7 @@ impl DiskLog {
             .spawn(move || committer.run(&queue))
             .map_err(OpenError::io("starting the committer of", &config.path))?;
         let chunks = JournalChunks::new(folders.journal.clone());
-        let files = Arc::new(Files { folders, mirror, chunks });
+        let files = Arc::new(Files { folders, mirror, unwritten, chunks });
         let reading =
             Reading { open: RwLock::new(Some(files)), following, permits: Arc::new(Semaphore::new(READS_MAX)) };
         let reading = Arc::new(reading);
@@ -261,7 +265,14 @@ impl Reading {
 #[async_trait]
 impl ColdRead for Reading {
     async fn read_cold(&self, log: LogId, from: Lsn, below: Lsn) -> Result<Arc<[Record]>, ReadError> {
-        self.run(log, move |files| files.mirror.read_cold(&files.chunks, log, from, below)).await
+        let read = move |files: &Files| {
+            // Up to where the mirror knows, if it failed; beyond, why it does not.
+            let known = files.unwritten.known_end(log).filter(|known| *known > from);
+            let below = known.map_or(below, |known| below.min(known));
+            files.unwritten.check(log, below)?;
+            files.mirror.read_cold(&files.chunks, log, from, below)
+        };
+        self.run(log, read).await
     }
 }
 
@@ -274,7 +285,11 @@ impl LogRead for DiskLog {
 
     async fn last(&self, log: LogId, key: &Key, before: Lsn, limit: usize) -> Result<Vec<Record>, ReadError> {
         let (key, before) = (key.clone(), before.min(self.log(log)?.tail.next()));
-        self.reading.run(log, move |files| files.mirror.last(&files.chunks, log, &key, before, limit)).await
+        let read = move |files: &Files| {
+            files.unwritten.check(log, before)?;
+            files.mirror.last(&files.chunks, log, &key, before, limit)
+        };
+        self.reading.run(log, read).await
     }
 
     async fn of_key(
@@ -286,7 +301,11 @@ impl LogRead for DiskLog {
         limit: usize,
     ) -> Result<Vec<Record>, ReadError> {
         let (key, below) = (key.clone(), below.min(self.log(log)?.tail.next()));
-        self.reading.run(log, move |files| files.mirror.of_key(&files.chunks, log, &key, (from, below), limit)).await
+        let read = move |files: &Files| {
+            files.unwritten.check(log, below)?;
+            files.mirror.of_key(&files.chunks, log, &key, (from, below), limit)
+        };
+        self.reading.run(log, read).await
     }
 
     async fn record(&self, log: LogId, at: Lsn) -> Result<Option<Record>, ReadError> {
@@ -294,7 +313,10 @@ impl LogRead for DiskLog {
             return Ok(None);
         }
         // So short a stretch is in one chunk.
-        let read = move |files: &Files| files.mirror.read_cold(&files.chunks, log, at, at.next());
+        let read = move |files: &Files| {
+            files.unwritten.check(log, at.next())?;
+            files.mirror.read_cold(&files.chunks, log, at, at.next())
+        };
         match self.reading.run(log, read).await {
             Ok(records) => Ok(records.first().cloned()),
             Err(ReadError::Trimmed { .. }) => Ok(None),
@@ -336,7 +358,11 @@ impl LogAppend for DiskLog {
     async fn state(&self, log: LogId, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         self.log(log)?;
         let key = Bytes::copy_from_slice(key);
-        self.reading.run(log, move |files| files.mirror.owner_row(log, &key)).await
+        let read = move |files: &Files| match files.unwritten.row(Whose::Owner, log, &key) {
+            Some(row) => Ok(row),
+            None => files.mirror.owner_row(log, &key),
+        };
+        self.reading.run(log, read).await
     }
 
     async fn state_scan(
@@ -348,7 +374,12 @@ impl LogAppend for DiskLog {
     ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         self.log(log)?;
         let (prefix, after) = (prefix.to_vec(), after.map(<[u8]>::to_vec));
-        self.reading.run(log, move |files| files.mirror.owner_rows(log, &prefix, after.as_deref(), limit)).await
+        let read = move |files: &Files| {
+            let within = (&prefix[..], after.as_deref());
+            let of_mirror = |limit| files.mirror.owner_rows(log, &prefix, after.as_deref(), limit);
+            files.unwritten.page(Whose::Owner, log, within, limit, of_mirror)
+        };
+        self.reading.run(log, read).await
     }
 
     async fn trim(&self, claim: &Claim, up_to: Lsn) -> Result<(), AppendError> {
@@ -362,7 +393,11 @@ impl Rows for DiskLog {
     async fn get(&self, log: LogId, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         self.log(log)?;
         let key = Bytes::copy_from_slice(key);
-        self.reading.run(log, move |files| files.mirror.hook_row(log, &key)).await
+        let read = move |files: &Files| match files.unwritten.row(Whose::Hooks, log, &key) {
+            Some(row) => Ok(row),
+            None => files.mirror.hook_row(log, &key),
+        };
+        self.reading.run(log, read).await
     }
 
     async fn scan(
@@ -374,7 +409,12 @@ impl Rows for DiskLog {
     ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         self.log(log)?;
         let (prefix, after) = (prefix.to_vec(), after.map(<[u8]>::to_vec));
-        self.reading.run(log, move |files| files.mirror.hook_rows(log, &prefix, after.as_deref(), limit)).await
+        let read = move |files: &Files| {
+            let within = (&prefix[..], after.as_deref());
+            let of_mirror = |limit| files.mirror.hook_rows(log, &prefix, after.as_deref(), limit);
+            files.unwritten.page(Whose::Hooks, log, within, limit, of_mirror)
+        };
+        self.reading.run(log, read).await
     }
 
     async fn put(&self, log: LogId, epoch: Epoch, rows: Vec<Row>) -> Result<(), AppendError> {

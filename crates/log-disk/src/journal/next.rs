@@ -15,7 +15,7 @@ pub(crate) struct Next {
     goals: Option<Sender<u64>>,
     told: u64,
     bytes: u64,
-    filling: JoinHandle<io::Result<Blank>>,
+    filling: Option<JoinHandle<io::Result<Blank>>>,
 }
 
 impl Next {
@@ -25,7 +25,7 @@ impl Next {
         let filling = thread::Builder::new()
             .name("journal-next".to_owned())
             .spawn(move || fill(Blank::create(&folder, number)?, &received))?;
-        Ok(Self { goals: Some(goals), told: 0, bytes, filling })
+        Ok(Self { goals: Some(goals), told: 0, bytes, filling: Some(filling) })
     }
 
     /// Has it filled up to `goal` bytes. Waits for nothing.
@@ -50,8 +50,20 @@ impl Next {
     }
 
     fn blank(mut self) -> io::Result<Blank> {
+        self.end().unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
+    }
+
+    fn end(&mut self) -> Option<io::Result<Blank>> {
         self.goals.take();
-        self.filling.join().unwrap_or_else(|_| Err(io::Error::other("preparing a segment panicked")))
+        let filled = self.filling.take()?.join();
+        Some(filled.unwrap_or_else(|_| Err(io::Error::other("preparing a segment panicked"))))
+    }
+}
+
+impl Drop for Next {
+    /// Nobody is left behind who writes zeros into a file that the next writer of this journal takes for its own.
+    fn drop(&mut self) {
+        let _ = self.end();
     }
 }
 

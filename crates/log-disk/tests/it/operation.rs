@@ -89,13 +89,15 @@ async fn when_the_mirror_fails_the_store_takes_no_more_and_the_next_start_makes_
     store.append(&mut claim, vec![record("room", "before")], vec![]).await.expect("append");
     // The folder is taken away: the next memtable cannot be written out.
     fs::remove_dir_all(folder.path().join("mirror/keyspaces")).expect("remove");
-    let error = soon("an append fails", async {
-        loop {
+    let (error, number) = soon("an append fails", async {
+        for number in 0.. {
             let records = (0..10).map(|n| record(&format!("room {n}"), vec![7; 2_000])).collect();
-            if let Err(error) = store.append(&mut claim, records, vec![]).await {
-                return error;
+            let top = vec![row("top", &number.to_string())];
+            if let Err(error) = store.append(&mut claim, records, top).await {
+                return (error, number);
             }
         }
+        unreachable!("it fails some day")
     })
     .await;
     assert!(matches!(error, AppendError::Poisoned { log: LOG, .. }), "nothing of it was written: {error}");
@@ -106,8 +108,14 @@ async fn when_the_mirror_fails_the_store_takes_no_more_and_the_next_start_makes_
         );
     }
     assert!(matches!(store.health(), Health::Poisoned(reason) if reason.starts_with("the mirror failed: ")));
-    // What is in memory is still read.
+    // All that was answered is still read, also what the mirror did not take.
+    let top = store.state(LOG, b"top").await.expect("state").expect("a row");
+    assert_eq!(top, (number - 1).to_string());
+    let rows = store.state_scan(LOG, b"t", None, 10).await.expect("scan");
+    assert_eq!(rows, [("top".into(), top)]);
     assert!(!store.read(LOG, claim.next).expect("read").next_batch_now().await);
+    let newest = store.record(LOG, Lsn(claim.next.0 - 1)).await;
+    assert!(!matches!(newest, Ok(None)), "what cannot be found is told: {newest:?}");
     store.shutdown().await;
 
     let store = DiskLog::open(config).expect("the mirror is made anew");
