@@ -6,7 +6,7 @@ use super::format::{Flaw, Owner, Rows, check_sum, read_head};
 
 const STORE: u64 = 0xfeed;
 const STAND_AT: usize = 20;
-const STAND_BYTES_MIN: usize = 36;
+const STAND_BYTES_MIN: usize = 38;
 
 /// Bytes of somebody's disk: as they are, and with lengths and checksums that are right, so that what lies behind is reached.
 pub(crate) fn dump(data: &[u8]) {
