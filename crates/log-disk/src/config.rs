@@ -9,6 +9,9 @@ use crate::machine::boot_number;
 /// Unix milliseconds, from whatever clock the process goes by.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
+/// Hears how far reading the journal into the mirror is, when that takes long: bytes done, bytes in all.
+pub type OnReading = Arc<dyn Fn(u64, u64) + Send + Sync>;
+
 /// What an acknowledgement means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
@@ -56,6 +59,7 @@ pub struct DiskConfig {
     pub memtable_bytes: u64,
 
     pub clock: Clock,
+    pub on_reading: OnReading,
     /// A number for the machine's present start: files that were not synced are only complete within one.
     pub boot: u64,
 }
@@ -74,6 +78,7 @@ impl Default for DiskConfig {
             cache_bytes: 16 << 20,
             memtable_bytes: 8 << 20,
             clock: Arc::new(system_clock),
+            on_reading: Arc::new(|_, _| {}),
             boot: boot_number(),
         }
     }

@@ -9,6 +9,7 @@ use roomhook_log::{
 use roomhook_mirror::{Applied, EntryIndex, Mirror, Stand};
 
 use crate::{
+    config::OnReading,
     error::OpenError,
     journal::{self, Frame, JournalError, Newest, Origin, Segment, Walk},
     keeper::segment_start,
@@ -41,6 +42,7 @@ pub(crate) fn follow(
     segments: &[Segment],
     from: &Stand,
     origin: Origin,
+    on_reading: &OnReading,
 ) -> Result<Followed, OpenError> {
     let standing = Standing::of(from);
     for (segment, next) in segments.iter().zip(segments.iter().skip(1).map(Some).chain([None])) {
@@ -62,7 +64,7 @@ pub(crate) fn follow(
         known,
     };
     let (mut walk, mut progress) =
-        (Walk::new(segments, standing.place, origin)?, Progress::new(standing.place.position));
+        (Walk::new(segments, standing.place, origin)?, Progress::new(standing.place.position, segments, on_reading));
     while let Some((frame, segment)) = walk.next()? {
         following.take(&frame, segment)?;
         progress.tell(following.standing.place.position, segment);
@@ -179,16 +181,19 @@ fn index(entry: &Entry, segment: u32, offset: u32) -> Result<EntryIndex, String>
 }
 
 /// Tells somebody who waits how far it is.
-pub(crate) struct Progress {
+pub(crate) struct Progress<'a> {
     from: u64,
-    started: Instant,
+    all: u64,
+    on_reading: &'a OnReading,
     told: Instant,
 }
 
-impl Progress {
-    pub(crate) fn new(from: u64) -> Self {
-        let now = Instant::now();
-        Self { from, started: now, told: now }
+impl<'a> Progress<'a> {
+    /// From a position to the end of the newest segment, which need not be full.
+    pub(crate) fn new(from: u64, segments: &[Segment], on_reading: &'a OnReading) -> Self {
+        let size = |segment: &Segment| std::fs::metadata(&segment.path).map_or(0, |file| file.len());
+        let end = segments.last().map_or(from, |last| last.position(size(last)));
+        Self { from, all: end.saturating_sub(from), on_reading, told: Instant::now() }
     }
 
     pub(crate) fn tell(&mut self, position: u64, segment: &Segment) {
@@ -196,7 +201,9 @@ impl Progress {
             return;
         }
         self.told = Instant::now();
-        let (mib, secs) = (position.saturating_sub(self.from) >> 20, self.started.elapsed().as_secs());
-        tracing::info!(mib, secs, segment = segment.number, "reading the journal into the mirror");
+        let done = position.saturating_sub(self.from);
+        (self.on_reading)(done, self.all);
+        let (mib, of) = (done >> 20, self.all >> 20);
+        tracing::info!(mib, of, segment = segment.number, "reading the journal into the mirror");
     }
 }

@@ -47,7 +47,7 @@ mod tools;
 mod unwritten;
 
 pub use backup::{Full, Progress, Taken};
-pub use config::{Clock, DiskConfig, Durability, Health};
+pub use config::{Clock, DiskConfig, Durability, Health, OnReading};
 pub use error::OpenError;
 pub use inspect::Facts;
 pub use journal::JournalError;

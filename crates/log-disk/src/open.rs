@@ -147,7 +147,7 @@ fn mirrored(
     let mirror_config = MirrorConfig { cache_bytes: config.cache_bytes, memtable_bytes: config.memtable_bytes };
     let condemnation = condemnation(folders);
     if condemnation.exists() {
-        let rebuilt = rebuild::rebuild(folders, segments, origin, mirror_config)?;
+        let rebuilt = rebuild::rebuild(folders, segments, origin, mirror_config, &config.on_reading)?;
         fs::remove_file(&condemnation).map_err(OpenError::io("removing", &condemnation))?;
         return Ok(rebuilt);
     }
@@ -158,7 +158,7 @@ fn mirrored(
             if !standing.newest.flags.synced && machine_stopped {
                 tracing::warn!("the machine stopped, and the store was not synced: the mirror is made anew");
             } else {
-                match follow(&mirror, segments, &stand, origin) {
+                match follow(&mirror, segments, &stand, origin, &config.on_reading) {
                     Err(OpenError::Mirror { source, .. }) => {
                         tracing::warn!(error = %source, "the mirror is damaged and is made anew from the journal");
                     }
@@ -172,7 +172,7 @@ fn mirrored(
             Err(error) => tracing::warn!(%error, "the mirror is damaged and is made anew from the journal"),
         },
     }
-    rebuild::rebuild(folders, segments, origin, mirror_config)
+    rebuild::rebuild(folders, segments, origin, mirror_config, &config.on_reading)
 }
 
 /// A mirror that is there and fits the segments that are there.

@@ -9,6 +9,7 @@ use roomhook_log::{
 use roomhook_mirror::{Applied, Dump, Mirror, MirrorConfig, SegmentStart, Stand};
 
 use crate::{
+    config::OnReading,
     dumps,
     error::OpenError,
     follow::{Followed, Progress, continues, end_lost, follow, index_of, is_there},
@@ -24,14 +25,15 @@ pub(crate) fn rebuild(
     segments: &[Segment],
     origin: Origin,
     config: MirrorConfig,
+    on_reading: &OnReading,
 ) -> Result<(Mirror, Followed), OpenError> {
     let whole = dumps::whole(&folders.dumps, origin.store).map_err(OpenError::io("listing", &folders.dumps))?;
     for dump in usable(whole, segments, origin)? {
         tracing::info!(segments = segments.len(), "making the mirror anew from a dump and the journal");
         let mirror = empty(folders, config)?;
-        if index_before(&mirror, segments, &dump.stand, origin)? {
+        if index_before(&mirror, segments, &dump.stand, origin, on_reading)? {
             dump.install(&mirror)?;
-            let followed = follow(&mirror, segments, &dump.stand, origin)?;
+            let followed = follow(&mirror, segments, &dump.stand, origin, on_reading)?;
             return Ok((mirror, followed));
         }
         tracing::warn!("the journal lost a part of what a dump stands behind: an older one is tried");
@@ -41,7 +43,7 @@ pub(crate) fn rebuild(
     }
     let mirror = empty(folders, config)?;
     let from = Standing::nothing(origin.boot).stand(&Positions::new(), &Floors::new());
-    let followed = follow(&mirror, segments, &from, origin)?;
+    let followed = follow(&mirror, segments, &from, origin, on_reading)?;
     Ok((mirror, followed))
 }
 
@@ -79,7 +81,13 @@ fn usable(whole: Vec<Dump>, segments: &[Segment], origin: Origin) -> Result<Vec<
 }
 
 /// Indexes what lies before a dump: its records are history, its rows are in the dump. False if something of it is gone that may be.
-fn index_before(mirror: &Mirror, segments: &[Segment], until: &Stand, origin: Origin) -> Result<bool, OpenError> {
+fn index_before(
+    mirror: &Mirror,
+    segments: &[Segment],
+    until: &Stand,
+    origin: Origin,
+    on_reading: &OnReading,
+) -> Result<bool, OpenError> {
     let Some(first) = segments.first() else { return Ok(true) };
     let until_place = Standing::of(until).place;
     let mut positions: BTreeMap<LogId, Position> = BTreeMap::new();
@@ -88,7 +96,7 @@ fn index_before(mirror: &Mirror, segments: &[Segment], until: &Stand, origin: Or
     let mut logs = start.logs.clone();
     mirror.begin_segment(start)?;
     let (mut walk, mut known) = (Walk::new(segments, first.start, origin)?, first.number);
-    let (mut batch, mut progress) = (Vec::new(), Progress::new(first.start.position));
+    let (mut batch, mut progress) = (Vec::new(), Progress::new(first.start.position, segments, on_reading));
     while walk.place().position < until_place.position
         && let Some((frame, segment)) = walk.next()?
     {

@@ -64,7 +64,8 @@ impl App {
             bind("server.admin_listen", config.server.admin_listen, settings::admin_listener(config), &mut registry)?;
         let operators = Operators::start(admin)?;
 
-        let disk_config = settings::disk(config);
+        let mut disk_config = settings::disk(config);
+        disk_config.on_reading = operators.on_reading();
         let disk = tokio::task::spawn_blocking(move || DiskLog::open(disk_config))
             .await
             .context("opening the store panicked")?
@@ -181,8 +182,7 @@ struct Operators {
 impl Operators {
     fn start(listener: Listener) -> anyhow::Result<Self> {
         let addr = listener.local_addr()?;
-        let opening = admin::Reason { part: "store".to_owned(), message: "is being opened".to_owned() };
-        let door = admin::Opening::new(opening);
+        let door = admin::Opening::new(of_store("is being opened".to_owned()));
         let (stopper, stop) = stop::by_hand();
         let mut serving = tokio::task::JoinSet::new();
         let opened = door.clone();
@@ -192,10 +192,23 @@ impl Operators {
         Ok(Self { addr, door, stopper, serving })
     }
 
+    /// Lets whoever watches know how far a store is that takes long to open.
+    fn on_reading(&self) -> roomhook_log_disk::OnReading {
+        let door = self.door.clone();
+        Arc::new(move |done, all| {
+            let message = format!("makes its mirror anew: {} of {} MiB of the journal are read", done >> 20, all >> 20);
+            door.waits_for(of_store(message));
+        })
+    }
+
     async fn stop(mut self) {
         self.stopper.stop();
         self.serving.join_next().await;
     }
+}
+
+fn of_store(message: String) -> admin::Reason {
+    admin::Reason { part: "store".to_owned(), message }
 }
 
 fn bind(
