@@ -151,7 +151,7 @@ impl Keeper {
             charge,
             waiting: Arc::clone(&waiting),
             applied,
-            failed: None,
+            is_mirror_failed: false,
             pending: Pending::default(),
             dumped_at: Instant::now(),
             is_changed: false,
@@ -237,8 +237,8 @@ struct Keeping {
     charge: Charge,
     waiting: Arc<Waiting>,
     applied: watch::Sender<u64>,
-    /// Why the mirror takes nothing more, once it does not: what comes then is kept beside it.
-    failed: Option<String>,
+    /// It takes nothing more: what comes is kept beside it.
+    is_mirror_failed: bool,
     pending: Pending,
     dumped_at: Instant,
     is_changed: bool,
@@ -287,13 +287,13 @@ impl Keeping {
         }
         let count = batches.len() as u64;
         // Also of a store that takes no more: what was answered before is read.
-        if self.failed.is_none()
+        if !self.is_mirror_failed
             && let Err(error) = self.charge.mirror.apply(&batches)
         {
             self.fail(&error);
         }
-        if let Some(why) = &self.failed {
-            self.charge.unwritten.keep(batches, why);
+        if self.is_mirror_failed {
+            self.charge.unwritten.keep(batches);
         }
         *self.waiting.bytes.lock() -= bytes;
         self.waiting.less.notify_all();
@@ -310,12 +310,12 @@ impl Keeping {
     fn fail(&mut self, error: &MirrorError) {
         let reason = format!("the mirror failed: {}", self.charge.mirror.why(error));
         tracing::error!(reason, "the store takes nothing more until a restart");
-        self.charge.poisoned.lock().get_or_insert_with(|| reason.clone());
-        self.failed.get_or_insert(reason);
+        self.charge.poisoned.lock().get_or_insert(reason);
+        self.is_mirror_failed = true;
     }
 
     fn begin_segment(&mut self, start: SegmentStart) {
-        if self.failed.is_some() {
+        if self.is_mirror_failed {
             return;
         }
         if let Err(error) = self.charge.mirror.begin_segment(start) {

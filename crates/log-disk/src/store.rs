@@ -266,11 +266,8 @@ impl Reading {
 impl ColdRead for Reading {
     async fn read_cold(&self, log: LogId, from: Lsn, below: Lsn) -> Result<Arc<[Record]>, ReadError> {
         let read = move |files: &Files| {
-            // Up to where the mirror knows, if it failed; beyond, why it does not.
-            let known = files.unwritten.known_end(log).filter(|known| *known > from);
-            let below = known.map_or(below, |known| below.min(known));
-            files.unwritten.check(log, below)?;
-            files.mirror.read_cold(&files.chunks, log, from, below)
+            let of_mirror = |below| files.mirror.read_cold(&files.chunks, log, from, below);
+            files.unwritten.stretch(log, from..below, of_mirror)
         };
         self.run(log, read).await
     }
@@ -286,8 +283,8 @@ impl LogRead for DiskLog {
     async fn last(&self, log: LogId, key: &Key, before: Lsn, limit: usize) -> Result<Vec<Record>, ReadError> {
         let (key, before) = (key.clone(), before.min(self.log(log)?.tail.next()));
         let read = move |files: &Files| {
-            files.unwritten.check(log, before)?;
-            files.mirror.last(&files.chunks, log, &key, before, limit)
+            let of_mirror = |before, limit| files.mirror.last(&files.chunks, log, &key, before, limit);
+            files.unwritten.last(log, &key, before, limit, of_mirror)
         };
         self.reading.run(log, read).await
     }
@@ -302,8 +299,8 @@ impl LogRead for DiskLog {
     ) -> Result<Vec<Record>, ReadError> {
         let (key, below) = (key.clone(), below.min(self.log(log)?.tail.next()));
         let read = move |files: &Files| {
-            files.unwritten.check(log, below)?;
-            files.mirror.of_key(&files.chunks, log, &key, (from, below), limit)
+            let of_mirror = |below| files.mirror.of_key(&files.chunks, log, &key, (from, below), limit);
+            files.unwritten.of_key(log, &key, from..below, limit, of_mirror)
         };
         self.reading.run(log, read).await
     }
@@ -314,8 +311,8 @@ impl LogRead for DiskLog {
         }
         // So short a stretch is in one chunk.
         let read = move |files: &Files| {
-            files.unwritten.check(log, at.next())?;
-            files.mirror.read_cold(&files.chunks, log, at, at.next())
+            let of_mirror = |below| files.mirror.read_cold(&files.chunks, log, at, below);
+            files.unwritten.stretch(log, at..at.next(), of_mirror)
         };
         match self.reading.run(log, read).await {
             Ok(records) => Ok(records.first().cloned()),

@@ -1,13 +1,13 @@
-//! What the mirror could not take in when it failed. The store takes nothing more then, but who asks still gets all that was
-//! answered: owners put their rooms back to what is durable, and webhooks look up where they are.
+//! What the mirror could not take in when it failed. The store takes nothing more then, but whoever asks still gets all that was
+//! answered: owners put their rooms back to what is durable, webhooks look up where they are, and people read.
 //!
 //! It holds what was on its way to the mirror, so it is bounded as that is.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use roomhook_log::{LogId, Lsn, ReadError, Row};
+use roomhook_log::{Key, LogId, Lsn, ReadError, Record, Row};
 use roomhook_mirror::Applied;
 
 /// Whose rows.
@@ -25,11 +25,10 @@ pub(crate) struct Unwritten(Mutex<Kept>);
 
 #[derive(Debug, Default)]
 struct Kept {
-    why: String,
     owner: Rows,
     hooks: Rows,
-    /// The first record of each log that the mirror does not know.
-    from: BTreeMap<LogId, Lsn>,
+    /// Each log's, dense.
+    records: BTreeMap<LogId, Vec<Record>>,
 }
 
 impl Kept {
@@ -42,19 +41,16 @@ impl Kept {
 }
 
 impl Unwritten {
-    /// Keeps what the mirror did not take, in order. `why` says why not.
-    pub(crate) fn keep(&self, batches: Vec<Applied>, why: &str) {
+    /// Keeps what the mirror did not take, in order.
+    pub(crate) fn keep(&self, batches: Vec<Applied>) {
         let mut kept = self.0.lock();
-        if kept.why.is_empty() {
-            why.clone_into(&mut kept.why);
-        }
         for entry in batches.into_iter().flat_map(|applied| applied.entries) {
             let log = entry.log;
             let named = |Row { key, value }| ((log, key), value);
             kept.owner.extend(entry.owner_rows.into_iter().map(named));
             kept.hooks.extend(entry.hook_rows.into_iter().map(named));
             if !entry.records.is_empty() {
-                kept.from.entry(log).or_insert(entry.first);
+                kept.records.entry(log).or_default().extend(entry.records.iter().cloned());
             }
         }
     }
@@ -96,21 +92,73 @@ impl Unwritten {
         Ok(page.into_iter().take(limit).collect())
     }
 
-    /// The end of what the mirror knows of a log, if that is not all.
-    pub(crate) fn known_end(&self, log: LogId) -> Option<Lsn> {
-        self.0.lock().from.get(&log).copied()
+    /// A stretch of records: `of_mirror` reads what it has of it, the rest is here. As short as the mirror's if it has any.
+    pub(crate) fn stretch(
+        &self,
+        log: LogId,
+        Range { start, end }: Range<Lsn>,
+        of_mirror: impl FnOnce(Lsn) -> Result<Arc<[Record]>, ReadError>,
+    ) -> Result<Arc<[Record]>, ReadError> {
+        let here: Vec<Record> = {
+            let kept = self.0.lock();
+            let Some(records) = kept.records.get(&log) else {
+                drop(kept);
+                return of_mirror(end);
+            };
+            match records.first() {
+                Some(first) if start < first.lsn => {
+                    let known = end.min(first.lsn);
+                    drop(kept);
+                    return of_mirror(known);
+                }
+                _ => records.iter().filter(|record| (start..end).contains(&record.lsn)).cloned().collect(),
+            }
+        };
+        Ok(here.into())
     }
 
-    /// Whether records below `below` can be found.
-    ///
-    /// # Errors
-    /// Why not.
-    pub(crate) fn check(&self, log: LogId, below: Lsn) -> Result<(), ReadError> {
+    /// The oldest `limit` records of a key in a stretch.
+    pub(crate) fn of_key(
+        &self,
+        log: LogId,
+        key: &Key,
+        Range { start, end }: Range<Lsn>,
+        limit: usize,
+        of_mirror: impl FnOnce(Lsn) -> Result<Vec<Record>, ReadError>,
+    ) -> Result<Vec<Record>, ReadError> {
+        let (known, here) = self.of(log, key, start..end);
+        let mut found = of_mirror(known)?;
+        found.extend(here);
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// The newest `limit` records of a key before a position, oldest first.
+    pub(crate) fn last(
+        &self,
+        log: LogId,
+        key: &Key,
+        before: Lsn,
+        limit: usize,
+        of_mirror: impl FnOnce(Lsn, usize) -> Result<Vec<Record>, ReadError>,
+    ) -> Result<Vec<Record>, ReadError> {
+        let (known, mut here) = self.of(log, key, Lsn(0)..before);
+        here.drain(..here.len().saturating_sub(limit));
+        let mut found = match limit - here.len() {
+            0 => Vec::new(),
+            more => of_mirror(known, more)?,
+        };
+        found.append(&mut here);
+        Ok(found)
+    }
+
+    /// Up to where the mirror has to be asked, and the records of a key that are here.
+    fn of(&self, log: LogId, key: &Key, within: Range<Lsn>) -> (Lsn, Vec<Record>) {
         let kept = self.0.lock();
-        match kept.from.get(&log) {
-            Some(from) if below > *from => Err(ReadError::Io { log, reason: kept.why.clone() }),
-            _ => Ok(()),
-        }
+        let Some(records) = kept.records.get(&log) else { return (within.end, Vec::new()) };
+        let known = records.first().map_or(within.end, |first| within.end.min(first.lsn));
+        let of_key = records.iter().filter(|record| record.key == *key && within.contains(&record.lsn));
+        (known, of_key.cloned().collect())
     }
 }
 
@@ -171,8 +219,8 @@ mod tests {
         assert_eq!(page(&unwritten, None, 2), "a1=old a2=old ");
         assert_eq!(unwritten.row(Whose::Owner, LOG, b"a1"), None);
 
-        unwritten.keep(vec![applied(7, &[("a1", None), ("a2", Some("x")), ("b1", Some("x"))])], "broken");
-        unwritten.keep(vec![applied(8, &[("a2", Some("new")), ("a25", Some("new"))])], "still broken");
+        unwritten.keep(vec![applied(7, &[("a1", None), ("a2", Some("x")), ("b1", Some("x"))])]);
+        unwritten.keep(vec![applied(8, &[("a2", Some("new")), ("a25", Some("new"))])]);
         assert_eq!(page(&unwritten, None, 3), "a2=new a25=new a3=old ");
         assert_eq!(page(&unwritten, Some(b"a25"), 9), "a3=old a4=old a5=old ");
         assert_eq!(unwritten.row(Whose::Owner, LOG, b"a1"), Some(None), "deleted");
@@ -180,14 +228,48 @@ mod tests {
         assert_eq!(unwritten.row(Whose::Hooks, LOG, b"a1"), None, "another's");
     }
 
+    fn numbers(records: &[Record]) -> Vec<u64> {
+        records.iter().map(|record| record.lsn.0).collect()
+    }
+
+    /// The mirror knows the records 1 to 6, the rest is here.
     #[test]
-    fn records_that_cannot_be_found_are_told_and_those_before_are_not() {
+    fn records_are_found_as_if_the_mirror_knew_them() {
         let unwritten = Unwritten::default();
-        assert!(unwritten.check(LOG, Lsn(100)).is_ok());
-        unwritten.keep(vec![applied(7, &[]), applied(8, &[])], "broken");
-        assert_eq!(unwritten.known_end(LOG), Some(Lsn(7)));
-        assert!(unwritten.check(LOG, Lsn(7)).is_ok() && unwritten.check(LogId(0), Lsn(100)).is_ok());
-        let refused = unwritten.check(LOG, Lsn(8)).expect_err("it is not there");
-        assert!(refused.to_string().contains("broken"), "{refused}");
+        let record = |lsn| applied(lsn, &[]).entries[0].records[0].clone();
+        let known = |from: u64, below: Lsn| (from..below.0.min(7)).map(record).collect::<Vec<_>>();
+        let key = Key(Bytes::from_static(b"room"));
+        let stretch = |unwritten: &Unwritten, from, below| {
+            let found = unwritten.stretch(LOG, Lsn(from)..Lsn(below), |below| Ok(known(from, below).into()));
+            numbers(&found.expect("read"))
+        };
+        let of_key = |unwritten: &Unwritten, from, below, limit| {
+            let found = unwritten.of_key(LOG, &key, Lsn(from)..Lsn(below), limit, |below| {
+                Ok(known(from, below).into_iter().take(limit).collect())
+            });
+            numbers(&found.expect("read"))
+        };
+        let last = |unwritten: &Unwritten, before, limit| {
+            let found = unwritten.last(LOG, &key, Lsn(before), limit, |before, limit| {
+                let all = known(1, before);
+                Ok(all[all.len().saturating_sub(limit)..].to_vec())
+            });
+            numbers(&found.expect("read"))
+        };
+        assert_eq!(stretch(&unwritten, 3, 6), [3, 4, 5], "it has all");
+        unwritten.keep(vec![applied(7, &[]), applied(8, &[])]);
+        unwritten.keep(vec![applied(9, &[])]);
+        assert_eq!(stretch(&unwritten, 3, 6), [3, 4, 5]);
+        assert_eq!(stretch(&unwritten, 5, 9), [5, 6], "the next stretch begins behind it");
+        assert_eq!(stretch(&unwritten, 7, 9), [7, 8]);
+        assert_eq!(of_key(&unwritten, 5, 10, 9), [5, 6, 7, 8, 9]);
+        assert_eq!(of_key(&unwritten, 5, 10, 3), [5, 6, 7]);
+        assert_eq!(of_key(&unwritten, 8, 9, 3), [8]);
+        assert_eq!(last(&unwritten, 100, 2), [8, 9]);
+        assert_eq!(last(&unwritten, 9, 4), [5, 6, 7, 8]);
+        assert_eq!(last(&unwritten, 6, 2), [4, 5]);
+        let other = Key(Bytes::from_static(b"other"));
+        let none = unwritten.of_key(LOG, &other, Lsn(7)..Lsn(9), 9, |_| Ok(Vec::new()));
+        assert!(none.expect("read").is_empty());
     }
 }

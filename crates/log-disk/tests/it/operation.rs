@@ -114,8 +114,10 @@ async fn when_the_mirror_fails_the_store_takes_no_more_and_the_next_start_makes_
     let rows = store.state_scan(LOG, b"t", None, 10).await.expect("scan");
     assert_eq!(rows, [("top".into(), top)]);
     assert!(!store.read(LOG, claim.next).expect("read").next_batch_now().await);
-    let newest = store.record(LOG, Lsn(claim.next.0 - 1)).await;
-    assert!(!matches!(newest, Ok(None)), "what cannot be found is told: {newest:?}");
+    let newest = Lsn(claim.next.0 - 1);
+    assert_eq!(store.record(LOG, newest).await.expect("read").expect("a record").lsn, newest);
+    let last = store.last(LOG, &roomhook_log::Key(b"room 9"[..].into()), claim.next, 1).await.expect("read");
+    assert_eq!(last.first().map(|record| record.lsn), Some(newest));
     store.shutdown().await;
 
     let store = DiskLog::open(config).expect("the mirror is made anew");
