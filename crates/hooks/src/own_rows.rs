@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use roomhook_log::{AppendError, Epoch, LogId, ReadError, Reigns, Row, Rows};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 
 /// How long a write that was fenced waits to hear that its own process has claimed the log anew.
 const NEWER_WITHIN: Duration = Duration::from_millis(250);
@@ -38,6 +41,9 @@ fn owned(reigns: &Reigns) -> impl Iterator<Item = (LogId, Epoch)> {
     let of_shards = reigns.iter().filter(|(log, _)| **log != LogId::DIRECTORY);
     of_shards.map(|(log, reign)| (*log, reign.since))
 }
+
+/// Between two looks at whose a log is. A claim is known a moment after its record, so this is soon over.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
@@ -86,12 +92,9 @@ impl OwnRows {
     /// was written is known then. Does not return if another process has the log, or had it meanwhile. Cancel safe.
     pub(crate) async fn until_ours(&self, log: LogId, epoch: Epoch) {
         let is_ours = |reigns: &Reigns| self.epoch(reigns, log).is_some_and(|ours| ours >= epoch);
-        if is_ours(&self.reigns.borrow()) {
-            return;
-        }
-        if self.reigns.clone().wait_for(is_ours).await.is_err() {
-            // Nobody is there to tell.
-            std::future::pending().await
+        // Not woken by the watch: that wakes many who wait in an order drawn by lot, and the same seed would not give the same run.
+        while !is_ours(&self.reigns.borrow()) {
+            sleep(LOOK_AGAIN).await;
         }
     }
 
