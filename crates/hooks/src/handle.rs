@@ -74,7 +74,7 @@ pub enum HandleError {
     /// Retention overtook a cursor. What lies between it and `next` is gone.
     #[error("retention dropped events after this cursor; to go on without them, use {next}")]
     CursorExpired { next: EventCursor },
-    /// The server lost its end since the cursor was given out. From `next` on, all there is was not given to anybody under another name.
+    /// The server lost its end since the cursor was given out: positions from `next` on may mean other events now.
     #[error(
         "the server lost its newest events since this cursor was given out: what you got after {next} may be gone, and other events are in its place; go on with {next}"
     )]

@@ -42,8 +42,9 @@ fn owned(reigns: &Reigns) -> impl Iterator<Item = (LogId, Epoch)> {
     of_shards.map(|(log, reign)| (*log, reign.since))
 }
 
-/// Between two looks at whose a log is. A claim is known a moment after its record, so this is soon over.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// Between two looks at whose a log is. A claim of this process is known a moment after its record; another one's may stay.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(1);
+const LOOK_AGAIN_MAX: Duration = Duration::from_millis(100);
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]
@@ -93,8 +94,10 @@ impl OwnRows {
     pub(crate) async fn until_ours(&self, log: LogId, epoch: Epoch) {
         let is_ours = |reigns: &Reigns| self.epoch(reigns, log).is_some_and(|ours| ours >= epoch);
         // Not woken by the watch: that wakes many who wait in an order drawn by lot, and the same seed would not give the same run.
+        let mut pause = LOOK_AGAIN_MIN;
         while !is_ours(&self.reigns.borrow()) {
-            sleep(LOOK_AGAIN).await;
+            sleep(pause).await;
+            pause = (pause * 2).min(LOOK_AGAIN_MAX);
         }
     }
 

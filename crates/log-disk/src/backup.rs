@@ -11,7 +11,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -30,7 +30,6 @@ use crate::{
 pub(crate) const NAME: &str = "BACKUP";
 /// Segments may be dropped while they are copied: then the next try finds what the store has now.
 const TRIES: u32 = 5;
-const PIECE_BYTES: usize = 1 << 20;
 
 /// What a backup holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,16 +137,6 @@ fn end_of(segment: &Segment, store: u64) -> Result<u64, OpenError> {
 pub(crate) fn copy_file(from: &Path, to: &Path, bytes: Option<u64>) -> Result<(), OpenError> {
     let mut source = File::open(from).map_err(OpenError::io("opening", from))?.take(bytes.unwrap_or(u64::MAX));
     let mut target = File::create(to).map_err(OpenError::io("creating", to))?;
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        match source.read(&mut piece) {
-            Ok(0) => break,
-            Ok(read) => {
-                target.write_all(piece.get(..read).unwrap_or_default()).map_err(OpenError::io("writing", to))?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(OpenError::io("reading", from)(error)),
-        }
-    }
-    target.sync_all().map_err(OpenError::io("syncing", to))
+    let copied = io::copy(&mut source, &mut target).and_then(|_| target.sync_all());
+    copied.map_err(OpenError::io("copying", from))
 }

@@ -51,9 +51,9 @@ pub(crate) enum Work {
 
 /// The epoch of a log, as far as it is durable.
 #[derive(Clone, Debug)]
-pub(crate) struct Reign(Arc<AtomicU64>);
+pub(crate) struct DurableEpoch(Arc<AtomicU64>);
 
-impl Reign {
+impl DurableEpoch {
     pub(crate) fn new(epoch: Epoch) -> Self {
         Self(Arc::new(AtomicU64::new(epoch.0)))
     }
@@ -70,7 +70,7 @@ impl Reign {
 /// What the committer shares about one log with those who read it.
 pub(crate) struct Shown {
     pub(crate) tail: Arc<Tail>,
-    pub(crate) epoch: Reign,
+    pub(crate) epoch: DurableEpoch,
     pub(crate) metrics: LogMetrics,
 }
 
@@ -166,7 +166,7 @@ impl Committer {
             owner_rows,
             hook_rows,
         };
-        if records.is_empty() && index.hook_rows.is_empty() && after.floor == position.floor {
+        if records.is_empty() && index.hook_rows.is_empty() {
             return Placed { head: None, index };
         }
         let draft = Draft { kind, log, store: self.store, after, records: &records, rows: &index.hook_rows };

@@ -136,8 +136,11 @@ impl Dumps {
     }
 
     fn made(&mut self, stand: Stand) {
-        if self.kept.last().is_none_or(|newest| newest.place < stand.place) {
-            self.kept.push(stand);
+        match self.kept.last_mut() {
+            // Of the same place, but of newer rows and what owners gave up with them: it has taken the older one's file.
+            Some(newest) if newest.place == stand.place => *newest = stand,
+            Some(newest) if newest.place > stand.place => {}
+            _ => self.kept.push(stand),
         }
         self.keep(KEPT);
     }

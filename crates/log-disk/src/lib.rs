@@ -29,6 +29,7 @@ mod plan;
 mod committer;
 mod dumps;
 mod keeper;
+mod keeping;
 mod line;
 mod retention;
 
@@ -38,6 +39,7 @@ mod follow;
 mod inspect;
 mod newborn;
 mod open;
+mod reading;
 mod rebuild;
 mod rehearsal;
 mod restore;

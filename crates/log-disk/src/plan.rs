@@ -21,7 +21,7 @@ pub(crate) type Floors = BTreeMap<LogId, Lsn>;
 pub(crate) struct Planned {
     pub(crate) kind: Kind,
     pub(crate) log: LogId,
-    /// The position it continues, but with its own epoch and floor.
+    /// The position it continues, but with its own epoch.
     pub(crate) after: Position,
     pub(crate) records: Vec<NewRecord>,
     pub(crate) owner_rows: Vec<Row>,
@@ -161,10 +161,9 @@ impl Plan {
 
     fn trim(&mut self, log: LogId, up_to: Lsn, reply: Reply<()>, positions: &Positions) {
         let next = self.position(log, positions).next;
-        self.floors.insert(log, up_to.min(next));
-        let entry = self.entry(log, 0, positions);
         // A floor never goes back: what an earlier call gave up may be gone.
-        entry.after.floor = entry.after.floor.max(up_to.min(next));
+        let floor = self.floors.entry(log).or_default();
+        *floor = up_to.min(next).max(*floor);
         self.answers.push(Answer::Done(log, reply));
     }
 }

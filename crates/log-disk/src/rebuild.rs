@@ -173,7 +173,7 @@ pub(crate) fn before(head: &Head) -> Position {
         Kind::Claim => Epoch(head.epoch.0.saturating_sub(1)),
         Kind::Append => head.epoch,
     };
-    Position { epoch, next: head.first, floor: head.floor, newest_at_ms: 0, crc: head.previous }
+    Position { epoch, next: head.first, newest_at_ms: 0, crc: head.previous }
 }
 
 fn damaged(segment: &Segment, position: u64, reason: String) -> OpenError {

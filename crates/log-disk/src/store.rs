@@ -11,25 +11,26 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use roomhook_log::{
-    AppendError, Bounds, Claim, ColdRead, Epoch, Expect, Key, LogAppend, LogId, LogRead, Lsn, NewRecord, NodeId,
-    ReadError, Record, RecordStream, Row, Rows, Tail, TailStream, entry::Position, limits,
+    AppendError, Bounds, Claim, Epoch, Expect, Key, LogAppend, LogId, LogRead, Lsn, NewRecord, NodeId, ReadError,
+    Record, RecordStream, Row, Rows, Tail, TailStream, entry::Position, limits,
 };
-use roomhook_mirror::Mirror;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
     chunks::JournalChunks,
-    committer::{Committer, Queued, Reign, Shown, Work},
+    committer::{Committer, DurableEpoch, Queued, Shown, Work},
     config::{DiskConfig, Health},
     dumps::Dumps,
     error::OpenError,
     job::{Errand, Job, Reply, What},
-    keeper::{Charge, Following, Keeper},
+    keeper::Keeper,
+    keeping::Charge,
     lock::Lock,
-    open::{self, Folders, Opened, log_ids},
+    open::{self, Opened, log_ids},
+    reading::{Files, Reading},
     retention::Policy,
     space::Space,
     telemetry::{DiskSpace, LogMetrics, Metrics, MirrorLag},
@@ -38,8 +39,6 @@ use crate::{
 
 /// Jobs of one log that may wait for the committer. Callers beyond wait for a place.
 const QUEUE_JOBS_MAX: usize = 256;
-/// Reads of the whole store that may block at once. Callers beyond wait.
-const READS_MAX: usize = 16;
 
 /// The embedded log. Writing goes to one thread, reading to the blocking pool.
 #[derive(Debug)]
@@ -57,25 +56,9 @@ pub struct DiskLog {
 #[derive(Debug)]
 struct OneLog {
     tail: Arc<Tail>,
-    epoch: Reign,
+    epoch: DurableEpoch,
     places: Arc<Semaphore>,
     metrics: LogMetrics,
-}
-
-/// What reading needs. Gone after the shutdown.
-#[derive(Debug)]
-struct Reading {
-    open: RwLock<Option<Arc<Files>>>,
-    following: Following,
-    permits: Arc<Semaphore>,
-}
-
-#[derive(Debug)]
-struct Files {
-    folders: Folders,
-    mirror: Arc<Mirror>,
-    unwritten: Arc<Unwritten>,
-    chunks: JournalChunks,
 }
 
 impl DiskLog {
@@ -100,7 +83,7 @@ impl DiskLog {
                     log,
                     OneLog {
                         tail,
-                        epoch: Reign::new(epoch),
+                        epoch: DurableEpoch::new(epoch),
                         places: Arc::new(Semaphore::new(QUEUE_JOBS_MAX)),
                         metrics: metrics.of(log),
                     },
@@ -143,10 +126,7 @@ impl DiskLog {
             .spawn(move || committer.run(&queue))
             .map_err(OpenError::io("starting the committer of", &config.path))?;
         let chunks = JournalChunks::new(folders.journal.clone());
-        let files = Arc::new(Files { folders, mirror, unwritten, chunks });
-        let reading =
-            Reading { open: RwLock::new(Some(files)), following, permits: Arc::new(Semaphore::new(READS_MAX)) };
-        let reading = Arc::new(reading);
+        let reading = Reading::new(Files { folders, mirror, unwritten, chunks }, following);
         Ok(Arc::new(Self { shards, logs, work, reading, poisoned, space, metrics, lock: Mutex::new(Some(lock)) }))
     }
 
@@ -215,6 +195,25 @@ impl DiskLog {
         }
     }
 
+    async fn row(&self, whose: Whose, log: LogId, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.log(log)?;
+        let key = Bytes::copy_from_slice(key);
+        self.reading.run(log, move |files| files.row(whose, log, &key)).await
+    }
+
+    async fn rows(
+        &self,
+        whose: Whose,
+        log: LogId,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        self.log(log)?;
+        let (prefix, after) = (prefix.to_vec(), after.map(<[u8]>::to_vec));
+        self.reading.run(log, move |files| files.rows(whose, log, &prefix, after.as_deref(), limit)).await
+    }
+
     async fn job<T>(&self, log: LogId, what: impl FnOnce(Reply<T>) -> What) -> Result<T, AppendError> {
         self.send(log, |reply| Work::Job(Job { log, what: what(reply) })).await
     }
@@ -240,39 +239,6 @@ fn policy(config: &DiskConfig) -> Policy {
     }
 }
 
-impl Reading {
-    /// Runs a read on the blocking pool, when the mirror has all that was answered before.
-    async fn run<T: Send + 'static>(
-        &self,
-        log: LogId,
-        read: impl FnOnce(&Files) -> Result<T, ReadError> + Send + 'static,
-    ) -> Result<T, ReadError> {
-        let files = self.open.read().clone().ok_or(ReadError::Closed)?;
-        self.following.caught_up(log).await?;
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| ReadError::Closed)?;
-        let task = tokio::task::spawn_blocking(move || {
-            let outcome = read(&files);
-            if outcome.is_err() && files.mirror.is_damaged() {
-                open::condemn_mirror(&files.folders);
-            }
-            drop((files, permit));
-            outcome
-        });
-        task.await.unwrap_or_else(|error| Err(ReadError::Io { log, reason: error.to_string() }))
-    }
-}
-
-#[async_trait]
-impl ColdRead for Reading {
-    async fn read_cold(&self, log: LogId, from: Lsn, below: Lsn) -> Result<Arc<[Record]>, ReadError> {
-        let read = move |files: &Files| {
-            let of_mirror = |below| files.mirror.read_cold(&files.chunks, log, from, below);
-            files.unwritten.stretch(log, from..below, of_mirror)
-        };
-        self.run(log, read).await
-    }
-}
-
 #[async_trait]
 impl LogRead for DiskLog {
     fn read(&self, log: LogId, from: Lsn) -> Result<Box<dyn RecordStream>, ReadError> {
@@ -282,11 +248,7 @@ impl LogRead for DiskLog {
 
     async fn last(&self, log: LogId, key: &Key, before: Lsn, limit: usize) -> Result<Vec<Record>, ReadError> {
         let (key, before) = (key.clone(), before.min(self.log(log)?.tail.next()));
-        let read = move |files: &Files| {
-            let of_mirror = |before, limit| files.mirror.last(&files.chunks, log, &key, before, limit);
-            files.unwritten.last(log, &key, before, limit, of_mirror)
-        };
-        self.reading.run(log, read).await
+        self.reading.run(log, move |files| files.last(log, &key, before, limit)).await
     }
 
     async fn of_key(
@@ -298,11 +260,7 @@ impl LogRead for DiskLog {
         limit: usize,
     ) -> Result<Vec<Record>, ReadError> {
         let (key, below) = (key.clone(), below.min(self.log(log)?.tail.next()));
-        let read = move |files: &Files| {
-            let of_mirror = |below| files.mirror.of_key(&files.chunks, log, &key, (from, below), limit);
-            files.unwritten.of_key(log, &key, from..below, limit, of_mirror)
-        };
-        self.reading.run(log, read).await
+        self.reading.run(log, move |files| files.of_key(log, &key, from..below, limit)).await
     }
 
     async fn record(&self, log: LogId, at: Lsn) -> Result<Option<Record>, ReadError> {
@@ -310,11 +268,7 @@ impl LogRead for DiskLog {
             return Ok(None);
         }
         // So short a stretch is in one chunk.
-        let read = move |files: &Files| {
-            let of_mirror = |below| files.mirror.read_cold(&files.chunks, log, at, below);
-            files.unwritten.stretch(log, at..at.next(), of_mirror)
-        };
-        match self.reading.run(log, read).await {
+        match self.reading.run(log, move |files| files.stretch(log, at..at.next())).await {
             Ok(records) => Ok(records.first().cloned()),
             Err(ReadError::Trimmed { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -353,13 +307,7 @@ impl LogAppend for DiskLog {
     }
 
     async fn state(&self, log: LogId, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        self.log(log)?;
-        let key = Bytes::copy_from_slice(key);
-        let read = move |files: &Files| match files.unwritten.row(Whose::Owner, log, &key) {
-            Some(row) => Ok(row),
-            None => files.mirror.owner_row(log, &key),
-        };
-        self.reading.run(log, read).await
+        self.row(Whose::Owner, log, key).await
     }
 
     async fn state_scan(
@@ -369,14 +317,7 @@ impl LogAppend for DiskLog {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
-        self.log(log)?;
-        let (prefix, after) = (prefix.to_vec(), after.map(<[u8]>::to_vec));
-        let read = move |files: &Files| {
-            let within = (&prefix[..], after.as_deref());
-            let of_mirror = |limit| files.mirror.owner_rows(log, &prefix, after.as_deref(), limit);
-            files.unwritten.page(Whose::Owner, log, within, limit, of_mirror)
-        };
-        self.reading.run(log, read).await
+        self.rows(Whose::Owner, log, prefix, after, limit).await
     }
 
     async fn trim(&self, claim: &Claim, up_to: Lsn) -> Result<(), AppendError> {
@@ -388,13 +329,7 @@ impl LogAppend for DiskLog {
 #[async_trait]
 impl Rows for DiskLog {
     async fn get(&self, log: LogId, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        self.log(log)?;
-        let key = Bytes::copy_from_slice(key);
-        let read = move |files: &Files| match files.unwritten.row(Whose::Hooks, log, &key) {
-            Some(row) => Ok(row),
-            None => files.mirror.hook_row(log, &key),
-        };
-        self.reading.run(log, read).await
+        self.row(Whose::Hooks, log, key).await
     }
 
     async fn scan(
@@ -404,14 +339,7 @@ impl Rows for DiskLog {
         after: Option<&[u8]>,
         limit: usize,
     ) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
-        self.log(log)?;
-        let (prefix, after) = (prefix.to_vec(), after.map(<[u8]>::to_vec));
-        let read = move |files: &Files| {
-            let within = (&prefix[..], after.as_deref());
-            let of_mirror = |limit| files.mirror.hook_rows(log, &prefix, after.as_deref(), limit);
-            files.unwritten.page(Whose::Hooks, log, within, limit, of_mirror)
-        };
-        self.reading.run(log, read).await
+        self.rows(Whose::Hooks, log, prefix, after, limit).await
     }
 
     async fn put(&self, log: LogId, epoch: Epoch, rows: Vec<Row>) -> Result<(), AppendError> {

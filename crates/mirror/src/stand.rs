@@ -20,7 +20,7 @@ pub struct Stand {
 
 impl Stand {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(40 + 38 * self.logs.len());
+        let mut out = Vec::with_capacity(40 + 10 * self.floors.len() + 30 * self.logs.len());
         self.place.iter().for_each(|part| out.put_u64_le(*part));
         out.put_u16_le(u16::try_from(self.floors.len()).unwrap_or(u16::MAX));
         for (log, floor) in &self.floors {
@@ -57,7 +57,6 @@ fn put_logs(logs: &BTreeMap<LogId, Position>, out: &mut Vec<u8>) {
         out.put_u16_le(log.0);
         out.put_u64_le(position.epoch.0);
         out.put_u64_le(position.next.0);
-        out.put_u64_le(position.floor.0);
         out.put_u64_le(position.newest_at_ms);
         out.put_u32_le(position.crc);
     }
@@ -70,7 +69,6 @@ fn logs(mut rest: &[u8]) -> Option<BTreeMap<LogId, Position>> {
         let position = Position {
             epoch: Epoch(rest.try_get_u64_le().ok()?),
             next: Lsn(rest.try_get_u64_le().ok()?),
-            floor: Lsn(rest.try_get_u64_le().ok()?),
             newest_at_ms: rest.try_get_u64_le().ok()?,
             crc: rest.try_get_u32_le().ok()?,
         };
@@ -125,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_stand_comes_back_and_a_changed_bit_is_noticed() {
-        let position = Position { epoch: Epoch(3), next: Lsn(77), floor: Lsn(5), newest_at_ms: 9, crc: 8 };
+        let position = Position { epoch: Epoch(3), next: Lsn(77), newest_at_ms: 9, crc: 8 };
         let logs = [(LogId(0), position), (LogId::DIRECTORY, Position::EMPTY)].into();
         let stand = Stand { place: [1, 2, 3, 4], logs, floors: [(LogId(0), Lsn(4))].into() };
         let stored = stand.encode();

@@ -2,6 +2,7 @@
 
 pub(crate) mod first_value;
 pub(crate) mod limits;
+mod operators;
 mod readiness;
 mod settings;
 pub(crate) mod stop;
@@ -32,6 +33,7 @@ use crate::{
     gate::Gate,
     telemetry,
 };
+use operators::Operators;
 use readiness::Readiness;
 use stop::Stop;
 
@@ -168,47 +170,6 @@ impl App {
         }
         Ok(())
     }
-}
-
-/// The operators' door: open before anything else is, and the last one to close.
-struct Operators {
-    addr: SocketAddr,
-    door: admin::Opening,
-    stopper: stop::Stopper,
-    /// Serves until it is told to stop; cut off when this is dropped.
-    serving: tokio::task::JoinSet<()>,
-}
-
-impl Operators {
-    fn start(listener: Listener) -> anyhow::Result<Self> {
-        let addr = listener.local_addr()?;
-        let door = admin::Opening::new(of_store("is being opened".to_owned()));
-        let (stopper, stop) = stop::by_hand();
-        let mut serving = tokio::task::JoinSet::new();
-        let opened = door.clone();
-        serving.spawn(async move {
-            listener.serve(opened, stop.wait()).await;
-        });
-        Ok(Self { addr, door, stopper, serving })
-    }
-
-    /// Lets whoever watches know how far a store is that takes long to open.
-    fn on_reading(&self) -> roomhook_log_disk::OnReading {
-        let door = self.door.clone();
-        Arc::new(move |done, all| {
-            let message = format!("makes its mirror anew: {} of {} MiB of the journal are read", done >> 20, all >> 20);
-            door.waits_for(of_store(message));
-        })
-    }
-
-    async fn stop(mut self) {
-        self.stopper.stop();
-        self.serving.join_next().await;
-    }
-}
-
-fn of_store(message: String) -> admin::Reason {
-    admin::Reason { part: "store".to_owned(), message }
 }
 
 fn bind(

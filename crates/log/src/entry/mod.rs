@@ -1,7 +1,7 @@
 //! One append as bytes: the same in a journal of files and in a stream of messages, so one reader checks both.
 //!
 //! ```text
-//! entry   version u8 | kind u8 | log u16 | store u64 | epoch u64 | first u64 | count u32 | newest_at_ms u64 | floor u64
+//! entry   version u8 | kind u8 | log u16 | store u64 | epoch u64 | first u64 | count u32 | newest_at_ms u64
 //!         | previous u32 | chunks length u32 | rows length u32 | chunks | rows | crc32c u32 of all before
 //! chunks  see `chunk`: the records `first .. first + count`
 //! rows    each: key length u16 | value length u32 (all ones: delete) | key | value        (numbers little endian)
@@ -25,7 +25,7 @@ pub const VERSION: u8 = 1;
 /// Bytes of an entry that holds nothing.
 pub const EMPTY_BYTES: usize = HEAD_BYTES + CRC_BYTES;
 
-const HEAD_BYTES: usize = 60;
+const HEAD_BYTES: usize = 52;
 const CRC_BYTES: usize = 4;
 
 /// What an entry does.
@@ -33,7 +33,7 @@ const CRC_BYTES: usize = 4;
 pub enum Kind {
     /// Begins an epoch, and fences the ones before it. Holds one record of the log's own.
     Claim,
-    /// Records, rows and a floor, each of which may be missing.
+    /// Records and rows, each of which may be missing.
     Append,
 }
 
@@ -42,8 +42,6 @@ pub enum Kind {
 pub struct Position {
     pub epoch: Epoch,
     pub next: Lsn,
-    /// Records from here on are needed by the owner. Never goes back.
-    pub floor: Lsn,
     /// The newest time seen in a record, in Unix milliseconds. Claims, which have no time of their own, take it over.
     pub newest_at_ms: u64,
     /// Checksum of the newest entry; 0 before the first.
@@ -52,7 +50,7 @@ pub struct Position {
 
 impl Position {
     /// A log without an entry.
-    pub const EMPTY: Self = Self { epoch: Epoch(0), next: Lsn::FIRST, floor: Lsn(0), newest_at_ms: 0, crc: 0 };
+    pub const EMPTY: Self = Self { epoch: Epoch(0), next: Lsn::FIRST, newest_at_ms: 0, crc: 0 };
 }
 
 /// Everything about an entry but what is in it.
@@ -68,7 +66,6 @@ pub struct Head {
     /// Number of records.
     pub count: u32,
     pub newest_at_ms: u64,
-    pub floor: Lsn,
     /// Checksum of the entry before.
     pub previous: u32,
     chunks_bytes: u32,
@@ -90,7 +87,6 @@ impl Head {
         Position {
             epoch: self.epoch,
             next: Lsn(self.first.0.saturating_add(u64::from(self.count))),
-            floor: self.floor,
             newest_at_ms: self.newest_at_ms,
             crc: self.crc,
         }
@@ -119,9 +115,6 @@ impl Head {
             let expected = after(position.epoch).unwrap_or(position.epoch);
             return Err(ChainError::Epoch { expected, found: self.epoch });
         }
-        if self.floor < position.floor {
-            return Err(ChainError::WentBack { at: self.first });
-        }
         Ok(())
     }
 }
@@ -135,8 +128,6 @@ pub enum ChainError {
     Fork { at: Lsn },
     #[error("it is of epoch {found}, expected is {expected}")]
     Epoch { expected: Epoch, found: Epoch },
-    #[error("the entry at {at} gives up less than was given up before")]
-    WentBack { at: Lsn },
 }
 
 /// Why bytes are not an entry.
@@ -158,7 +149,7 @@ pub struct Draft<'a> {
     pub kind: Kind,
     pub log: LogId,
     pub store: u64,
-    /// The position it continues, with `epoch` and `floor` as they are from this entry on.
+    /// The position it continues, with `epoch` as it is from this entry on.
     pub after: Position,
     pub records: &'a [NewRecord],
     pub rows: &'a [Row],
@@ -193,7 +184,6 @@ impl Draft<'_> {
             first: self.after.next,
             count: length(self.records.len()),
             newest_at_ms: newest,
-            floor: self.after.floor,
             previous: self.after.crc,
             chunks_bytes,
             rows_bytes,
@@ -241,7 +231,6 @@ impl Head {
         out.put_u64_le(self.first.0);
         out.put_u32_le(self.count);
         out.put_u64_le(self.newest_at_ms);
-        out.put_u64_le(self.floor.0);
         out.put_u32_le(self.previous);
         out.put_u32_le(self.chunks_bytes);
         out.put_u32_le(self.rows_bytes);
@@ -270,7 +259,6 @@ impl Head {
             first: Lsn(fields.get_u64_le()),
             count: fields.get_u32_le(),
             newest_at_ms: fields.get_u64_le(),
-            floor: Lsn(fields.get_u64_le()),
             previous: fields.get_u32_le(),
             chunks_bytes: fields.get_u32_le(),
             rows_bytes: fields.get_u32_le(),

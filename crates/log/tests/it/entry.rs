@@ -6,9 +6,9 @@ use roomhook_log::{
     entry::{Draft, Entry, Kind, Position, decode_chunk},
 };
 
-const HEAD_BYTES: usize = 60;
-const CHUNKS_LENGTH_AT: usize = 52;
-const ROWS_LENGTH_AT: usize = 56;
+const HEAD_BYTES: usize = 52;
+const CHUNKS_LENGTH_AT: usize = 44;
+const ROWS_LENGTH_AT: usize = 48;
 const CHUNK_BYTES_MIN: usize = 28;
 const CRC_BYTES: usize = 4;
 
